@@ -1,0 +1,143 @@
+"""Struthio: the workbench for adversarial robustness. Attack, explain, harden, certify, audit.
+
+Names are imported when they are first used, so that the command line can answer before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from struthio._version import __version__
+
+if TYPE_CHECKING:
+    from struthio.attacks import (
+        APGD,
+        APGDT,
+        BIM,
+        DIFGSM,
+        FGSM,
+        MIFGSM,
+        NIFGSM,
+        PGD,
+        RFGSM,
+        SINIFGSM,
+        TIFGSM,
+        VMIFGSM,
+        Attack,
+        Cascade,
+        EachTarget,
+        Repeat,
+        SmallestRadius,
+    )
+    from struthio.checks import UserError
+    from struthio.data import load_data
+    from struthio.goals import Both, Drift, Targeted, Untargeted, least_likely
+    from struthio.gradients import Autograd, Averaged, Diverse, Estimated, Scaled, Smoothed, Translated
+    from struthio.losses import DLR, CrossEntropy, Divergence, Logit, Margin
+    from struthio.meter import BudgetSpent, Metered
+    from struthio.models import (
+        LogitEnsemble,
+        Normalize,
+        StandIn,
+        check_contract,
+        labels_only,
+        load,
+        prepare,
+        scores_only,
+        with_stand_ins,
+    )
+    from struthio.result import Result
+    from struthio.rows import RowGenerator
+    from struthio.threats import L0, L1, L2, Box, Levels, Linf, Masked, threat
+
+_HOMES = {
+    "struthio.attacks": (
+        "APGD APGDT BIM DIFGSM FGSM MIFGSM NIFGSM PGD RFGSM SINIFGSM TIFGSM VMIFGSM Attack Cascade EachTarget Repeat "
+        "SmallestRadius"
+    ),
+    "struthio.checks": "UserError",
+    "struthio.data": "load_data",
+    "struthio.goals": "Both Drift Targeted Untargeted least_likely",
+    "struthio.gradients": "Autograd Averaged Diverse Estimated Scaled Smoothed Translated",
+    "struthio.losses": "DLR CrossEntropy Divergence Logit Margin",
+    "struthio.meter": "BudgetSpent Metered",
+    "struthio.models": (
+        "LogitEnsemble Normalize StandIn check_contract labels_only load prepare scores_only with_stand_ins"
+    ),
+    "struthio.result": "Result",
+    "struthio.rows": "RowGenerator",
+    "struthio.threats": "L0 L1 L2 Box Levels Linf Masked threat",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "APGD",
+    "APGDT",
+    "BIM",
+    "DIFGSM",
+    "DLR",
+    "FGSM",
+    "L0",
+    "L1",
+    "L2",
+    "MIFGSM",
+    "NIFGSM",
+    "PGD",
+    "RFGSM",
+    "SINIFGSM",
+    "TIFGSM",
+    "VMIFGSM",
+    "Attack",
+    "Autograd",
+    "Averaged",
+    "Both",
+    "Box",
+    "BudgetSpent",
+    "Cascade",
+    "CrossEntropy",
+    "Divergence",
+    "Diverse",
+    "Drift",
+    "EachTarget",
+    "Estimated",
+    "Levels",
+    "Linf",
+    "Logit",
+    "LogitEnsemble",
+    "Margin",
+    "Masked",
+    "Metered",
+    "Normalize",
+    "Repeat",
+    "Result",
+    "RowGenerator",
+    "Scaled",
+    "SmallestRadius",
+    "Smoothed",
+    "StandIn",
+    "Targeted",
+    "Translated",
+    "Untargeted",
+    "UserError",
+    "__version__",
+    "check_contract",
+    "labels_only",
+    "least_likely",
+    "load",
+    "load_data",
+    "prepare",
+    "scores_only",
+    "threat",
+    "with_stand_ins",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'struthio' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

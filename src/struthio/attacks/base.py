@@ -1,0 +1,128 @@
+"""What every attack shares: the checks before it, the meter around it, and the judge after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from struthio import checks
+from struthio.losses import Margin
+from struthio.meter import Metered
+from struthio.result import Result
+from struthio.rows import RowGenerator, as_generator
+from struthio.types import Goal, Model, Threat
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A frozen dataclass of options with one method to write, `search`, and one to use: calling it.
+
+    To add an attack: subclass, write `search`, name the paper, and add one line to `registry.py`.
+    """
+
+    paper: ClassVar[str]  # authors, year, arXiv number
+    access: ClassVar[str] = "gradients"  # what it must see of the model: gradients, scores or labels
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
+    improves: ClassVar[bool] = True  # more steps never hurt: the best found is kept
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The best inputs found for x [n, ...]. Narrow everything alike when rows leave: model[rows], goal[rows]."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        goal: Goal,
+        threat: Threat,
+        generator: int | RowGenerator | torch.Generator = 0,
+    ) -> Result:
+        """Attack every row of x.
+
+        Args:
+            model: any callable from a batch to class scores [n, classes]; best an nn.Module in evaluation mode that
+                holds its own normalisation, or one made faster by `struthio.prepare`.
+            x: the inputs [n, ...], within the limits of the threat.
+            goal: what counts as success.
+            threat: what may change, and by how much.
+            generator: a seed (rows are numbered from 0), a RowGenerator that carries the rows' ids, or a
+                torch.Generator.
+
+        Returns:
+            A Result whose success, size, score and cost were recomputed here, on the model as it was given.
+
+        Raises:
+            UserError: where an argument cannot be meant; the message says what to do.
+        """
+        x = x.detach()
+        goal.check(x)
+        threat.check(x)
+        checks.norm_known(getattr(threat, "p", None), self.norms, type(self).__name__)
+        given = getattr(model, "original", model)
+        check_mode(given)
+        rows = as_generator(generator, x)
+        with no_trace(rows):
+            meter = Metered(model, len(x), device=x.device, first=goal.check_outputs)
+            x_adv = self.search(meter, x, goal, threat, rows).detach()
+            meter.model = given
+            outputs = _ask(meter, x_adv)
+            if given is not model:
+                again = _refuted(model, x_adv, goal, goal.success(outputs))
+                if len(again):
+                    x_adv[again] = self.search(meter[again], x[again], goal[again], threat[again], rows[again])
+                    outputs[again] = _ask(meter[again], x_adv[again])
+        return Result(
+            x_adv=x_adv,
+            success=goal.success(outputs) & inside(threat, x, x_adv),
+            size=threat.size(x, x_adv),
+            score=goal.score(Margin(), outputs),
+            forwards=meter.forwards,
+            backwards=meter.backwards,
+        )
+
+
+def inside(threat: Threat, x: Tensor, x_adv: Tensor) -> Tensor:
+    """Rows whose change is within the radius, up to rounding, bool [n]."""
+    eps = torch.as_tensor(threat.eps, device=x.device)
+    return threat.size(x, x_adv) <= eps * (1 + 1e-4) + 1e-6
+
+
+@torch.no_grad()
+def _ask(model: Metered, x: Tensor) -> Tensor:
+    return model(x)
+
+
+@torch.no_grad()
+def _refuted(fast: Model, x_adv: Tensor, goal: Goal, success: Tensor) -> Tensor:
+    """Rows that only the prepared model calls won: its rounding, not the attack, won them."""
+    lost = (~success).nonzero().flatten()
+    if not len(lost):
+        return lost
+    return lost[goal[lost].success(fast(x_adv[lost]))]
+
+
+@contextmanager
+def no_trace(generator: RowGenerator) -> Iterator[None]:
+    """Leave torch's global random state as it was; a model that draws from it gets numbers that the generator sets."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(generator.keys[0]) & (2**62 - 1))
+        yield
+
+
+def check_mode(model: Any) -> None:
+    """Refuse a model in training mode where that changes its answers."""
+    if not isinstance(model, nn.Module):
+        return
+    changing = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    for name, part in model.named_modules():
+        if part.training and isinstance(part, changing) and getattr(part, "p", 1) > 0:
+            raise checks.UserError(
+                f"the model is in training mode: its {type(part).__name__} {name!r} would answer differently for the same "
+                "input, and batch statistics would be changed. Call model.eval() first."
+            )

@@ -1,0 +1,164 @@
+"""Attacks made of attacks, with the same call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from struthio import checks
+from struthio.attacks.base import Attack
+from struthio.attacks.best import Best
+from struthio.checks import UserError
+from struthio.goals import Untargeted
+from struthio.losses import Margin
+from struthio.meter import Metered
+from struthio.rows import RowGenerator, where_rows
+from struthio.types import Goal, Threat
+
+
+def _in_turn(
+    attempts: Iterator[tuple[Attack, Goal]],
+    model: Metered,
+    x: Tensor,
+    goal: Goal,
+    threat: Threat,
+    generator: RowGenerator,
+) -> Tensor:
+    """Run attacks one after another, each on the rows that all before it left; the last word is the given goal's."""
+    best = Best(x)
+    rows = torch.arange(len(x), device=x.device)
+    for turn, (attack, towards) in enumerate(attempts):
+        part = model[rows]
+        tried = attack.search(part, x[rows], towards[rows], threat[rows], generator[rows].fold(turn))
+        with torch.no_grad():
+            outputs = part(tried)
+        won = goal[rows].success(outputs)
+        best.offer(rows, tried, goal[rows].score(Margin(), outputs), won)
+        rows = rows[~won]
+        if not len(rows):
+            break
+    return best.value
+
+
+@dataclass(frozen=True)
+class Repeat(Attack):
+    """The same attack several times, each from its own random numbers, on the rows that are left."""
+
+    paper: ClassVar[str] = ""
+
+    attack: Attack
+    times: int = 5
+
+    def __post_init__(self) -> None:
+        checks.positive(self.times, "times")
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The best of all repetitions."""
+        return _in_turn(((self.attack, goal) for _ in range(self.times)), model, x, goal, threat, generator)
+
+
+@dataclass(frozen=True)
+class Cascade(Attack):
+    """Several attacks in turn, each on the rows that survived all before it: cheap ones first."""
+
+    paper: ClassVar[str] = ""
+
+    attacks: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise UserError("Cascade was given no attacks; at least one is needed.")
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The best of all attacks."""
+        return _in_turn(((attack, goal) for attack in self.attacks), model, x, goal, threat, generator)
+
+
+@dataclass(frozen=True)
+class EachTarget(Attack):
+    """Lead the attack to each of the likeliest wrong classes in turn; any wrong class is a success.
+
+    Args:
+        attack: what is run for each target.
+        targets: how many of the wrong classes, strongest first on the clean input (9 in AutoAttack, arXiv 2003.01690).
+    """
+
+    paper: ClassVar[str] = "Croce, Hein, 2020, arXiv 2003.01690"
+
+    attack: Attack
+    targets: int = 9
+
+    def __post_init__(self) -> None:
+        checks.positive(self.targets, "targets")
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The best over all targets."""
+        if not isinstance(goal, Untargeted):
+            raise UserError(
+                f"EachTarget leads away from labels; its goal must be Untargeted, not {type(goal).__name__}."
+            )
+        with torch.no_grad():
+            outputs = model(x)
+        wrong = outputs.scatter(1, goal.labels[:, None], -torch.inf)
+        order = wrong.argsort(1, descending=True)[:, : min(self.targets, outputs.shape[1] - 1)]
+        goals = ((self.attack, Untargeted(goal.labels, column)) for column in order.unbind(1))
+        return _in_turn(goals, model, x, goal, threat, generator)
+
+
+@dataclass(frozen=True)
+class SmallestRadius(Attack):
+    """The smallest radius at which an attack wins, found for each row by doubling and then halving.
+
+    Args:
+        attack: what is run at each radius.
+        steps: how often the interval is halved.
+        first: the first radius tried, as a share of the largest that the limits allow.
+    """
+
+    paper: ClassVar[str] = ""
+
+    attack: Attack
+    steps: int = 10
+    first: float = 1 / 256
+
+    def __post_init__(self) -> None:
+        checks.positive(self.steps, "steps")
+        checks.positive(self.first, "first")
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """For each row the win of smallest size; rows never won keep the last attempt."""
+        widest = torch.minimum(threat.farthest(x), torch.as_tensor(threat.eps, dtype=x.dtype, device=x.device))
+        if not bool(widest.isfinite().all()):
+            raise UserError(
+                "neither the radius nor the limits bound the search; give one of them: L2(10) or box=Box(0, 1)."
+            )
+        found = x.clone()
+        failed = torch.zeros_like(widest)  # the largest radius that did not win
+        won = torch.full_like(widest, torch.inf)  # the smallest size that did
+
+        def attempt(rows: Tensor, eps: Tensor, turn: int) -> None:
+            part = model[rows]
+            tried = self.attack.search(part, x[rows], goal[rows], threat[rows].at(eps), generator[rows].fold(turn))
+            with torch.no_grad():
+                success = goal[rows].success(part(tried))
+            size = threat[rows].size(x[rows], tried)
+            better = success & (size < won[rows])
+            found[rows] = where_rows(better | won[rows].isinf(), tried, found[rows])
+            won[rows] = torch.where(better, size, won[rows])
+            failed[rows] = torch.where(success, failed[rows], eps)
+
+        doublings = max(0, math.ceil(math.log2(1 / self.first)))
+        for turn in range(doublings + 1):
+            rows = won.isinf().nonzero().flatten()
+            if len(rows):
+                attempt(rows, widest[rows] * min(1.0, self.first * 2**turn), turn)
+        for turn in range(self.steps):
+            rows = (won.isfinite() & (won > failed)).nonzero().flatten()
+            if len(rows):
+                attempt(rows, (won[rows] + failed[rows]) / 2, doublings + 1 + turn)
+        return found

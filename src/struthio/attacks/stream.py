@@ -1,0 +1,153 @@
+"""An attack over a whole data set, a batch at a time, in memory that does not grow with its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from struthio import checks
+from struthio.attacks.base import Attack
+from struthio.goals import Targeted, Untargeted
+from struthio.losses import Margin
+from struthio.result import Result
+from struthio.rows import RowGenerator
+from struthio.types import Goal, Model, Threat
+
+Batch = tuple[Tensor, Tensor, Tensor]  # ids [b], x [b, ...], labels [b]
+Aim = Callable[[Tensor, Tensor], Goal]  # clean outputs and labels to a goal
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One finished batch.
+
+    Attributes:
+        ids: which rows of the data set these are, int64 [b].
+        x: the clean inputs [b, ...].
+        labels: their true classes, int64 [b].
+        correct: whether the clean input was classified as its label, bool [b].
+        result: the attack's Result. Rows whose goal the clean input reaches already were not attacked: size 0, no
+            cost but the one forward that showed it.
+        predicted: the class of the clean input, int64 [b].
+        predicted_adv: the class of the result, int64 [b].
+    """
+
+    ids: Tensor
+    x: Tensor
+    labels: Tensor
+    correct: Tensor
+    result: Result
+    predicted: Tensor
+    predicted_adv: Tensor
+
+
+def stream(
+    attack: Attack,
+    model: Model,
+    batches: Callable[[int], Iterable[Batch]],
+    aim: Aim,
+    threat: Threat,
+    *,
+    seed: int = 0,
+    batch_size: int = 128,
+) -> Iterator[Attacked]:
+    """Attack batch after batch; each row's random numbers come from (seed, row id), so no batch size changes an answer.
+
+    Args:
+        batches: from a batch size, the batches of the data set.
+        aim: the goal of a batch, from its clean outputs and labels.
+        batch_size: rows at once; halved, and the batch tried again, when memory runs out.
+
+    Yields:
+        Attacked, batch by batch, in order.
+    """
+    for ids, x, labels in batches(batch_size):
+        yield from _split(attack, model, ids, x, labels, aim, threat, seed)
+
+
+def _split(
+    attack: Attack, model: Model, ids: Tensor, x: Tensor, labels: Tensor, aim: Aim, threat: Threat, seed: int
+) -> Iterator[Attacked]:
+    pending = [torch.arange(len(ids))]
+    while pending:
+        rows = pending.pop(0)
+        try:
+            yield _one(attack, model, ids[rows], x[rows], labels[rows], aim, threat, seed)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or len(rows) == 1:
+                raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            halves = rows.chunk(2)
+            pending = [*halves, *pending]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _one(
+    attack: Attack, model: Model, ids: Tensor, x: Tensor, labels: Tensor, aim: Aim, threat: Threat, seed: int
+) -> Attacked:
+    given = getattr(model, "original", model)
+    with torch.no_grad():
+        outputs = given(x)
+    checks.outputs(outputs, len(x))
+    goal = aim(outputs, labels)
+    goal.check_outputs(outputs)
+    result = Result(
+        x_adv=x.clone(),
+        success=goal.success(outputs),
+        size=torch.zeros(len(x), dtype=x.dtype, device=x.device),
+        score=goal.score(Margin(), outputs),
+        forwards=torch.ones(len(x), dtype=torch.int64, device=x.device),
+        backwards=torch.zeros(len(x), dtype=torch.int64, device=x.device),
+    )
+    predicted = outputs.argmax(1)
+    predicted_adv = predicted.clone()
+    rows = (~result.success).nonzero().flatten()
+    if len(rows):
+        generator = RowGenerator.seeded(seed, ids[rows].to(x.device))
+        found = attack(model, x[rows], goal[rows], threat[rows], generator)
+        for name in ("x_adv", "success", "size", "score", "backwards"):
+            getattr(result, name)[rows] = getattr(found, name)
+        result.forwards[rows] += found.forwards
+        with torch.no_grad():
+            predicted_adv[rows] = given(found.x_adv).argmax(1)
+    return Attacked(ids, x, labels, predicted == labels, result, predicted, predicted_adv)
+
+
+def aim(spec: str, index: Callable[[str], int] | None = None) -> Aim:
+    """A goal for every batch from its text: `untargeted`, `least-likely`, `second`, `next`, or `to:CLASS`.
+
+    `least-likely` and `second` are the weakest and the second strongest class of the clean input, `next` is the label
+    plus one, `to:CLASS` one class for all rows (rows that have it as their label count as reached by the clean input
+    and are not attacked). `index` turns a class name into its number.
+    """
+    kind, _, wanted = spec.partition(":")
+    if kind == "untargeted":
+        return lambda outputs, labels: Untargeted(labels)
+    if kind == "least-likely":
+        return lambda outputs, labels: Targeted(outputs.argmin(1))
+    if kind == "second":
+        return lambda outputs, labels: Targeted(outputs.topk(2, dim=1).indices[:, 1])
+    if kind == "next":
+        return lambda outputs, labels: Targeted((labels + 1) % outputs.shape[1])
+    if kind == "to" and wanted:
+        number = int(wanted) if wanted.isdigit() else _named(wanted, index)
+        return lambda outputs, labels: Targeted(torch.full_like(labels, number))
+    known = ["untargeted", "least-likely", "second", "next", "to:CLASS"]
+    raise checks.UserError(f"{spec!r} is no goal. {checks.near_misses(spec, known, 'goals')}")
+
+
+def _named(name: str, index: Callable[[str], int] | None) -> int:
+    if index is None:
+        raise checks.UserError(f"the model has no class names, so {name!r} cannot be found; give the class number.")
+    return index(name)

@@ -1,0 +1,151 @@
+"""Every argument check, with its message: what was given, what is needed, the likely fix."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch is slow to import and the command line's help must not wait for it
+    from torch import Tensor
+
+
+class UserError(ValueError):
+    """A mistake in what was given. The command line prints it without a traceback and exits with status 2."""
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra of this package brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"{module} is needed for this and cannot be imported ({error}). Install it with: pip install 'struthio[{extra}]'"
+        ) from error
+
+
+def near_misses(given: str, known: list[str], what: str) -> str:
+    """The end of a message about an unknown name: the closest known ones, or all of them when they are few."""
+    import difflib
+
+    close = difflib.get_close_matches(given.lower(), [name.lower() for name in known], n=5, cutoff=0.5)
+    if close:
+        originals = {name.lower(): name for name in known}
+        return "Did you mean: " + ", ".join(originals[name] for name in close) + "?"
+    if len(known) <= 60:
+        return f"Known {what}: " + ", ".join(sorted(known)) + "."
+    return f"There are {len(known)} {what} and none is close to it."
+
+
+def radius(eps: float | Tensor, name: str, width: float | None = None) -> None:
+    """Refuse a radius that is negative, NaN, or wider than the limits allow (which asks for 8/255 where 8 was
+    given).
+    """
+    radii = [float(eps)] if isinstance(eps, (int, float)) else eps.flatten().tolist()
+    if not radii:
+        return
+    largest, smallest = max(radii), min(radii)
+    if any(map(math.isnan, radii)):
+        raise UserError(f"{name} was given eps = NaN; a radius is a number >= 0.")
+    if smallest < 0:
+        raise UserError(f"{name} was given eps = {smallest:g}; a radius is a number >= 0.")
+    if width is not None and math.isfinite(largest) and largest > width:
+        raise UserError(
+            f"{name} was given eps = {largest:g}, but inputs span only {width:g} from one limit to the other. "
+            f"Is {largest:g}/255 meant? If inputs do span more, say so: {name}({largest:g}, box=Box(low, high))."
+        )
+
+
+def inputs(x: Tensor, low: Tensor | float | None, high: Tensor | float | None, where: str) -> None:
+    """Refuse an input that is empty, not floating point, not finite, or outside the limits of the threat."""
+    if x.ndim < 2 or len(x) == 0:
+        raise UserError(f"x has shape {tuple(x.shape)}; a batch [n, ...] of at least one row is needed.")
+    if not x.is_floating_point():
+        raise UserError(f"x is {x.dtype}; floating point is needed. For 8-bit pictures: x.float() / 255.")
+    bad = ~x.flatten(1).isfinite().all(1)
+    if bad.any():
+        rows = bad.nonzero().flatten().tolist()
+        raise UserError(f"x holds NaN or infinity in {len(rows)} of {len(x)} rows (first: row {rows[0]}).")
+    if low is None or high is None:
+        return
+    slack = 1e-6
+    if bool((x < low - slack).any()) or bool((x > high + slack).any()):
+        raise UserError(
+            f"x spans [{float(x.min()):.4g}, {float(x.max()):.4g}] but {where} allows {_span(low, high)}. "
+            "If x is normalised, move the normalisation into the model: nn.Sequential(Normalize(mean, std), net). "
+            "If its natural range is another, name it: box=Box(low, high)."
+        )
+
+
+def _span(low: Tensor | float, high: Tensor | float) -> str:
+    lowest = float(low.min()) if hasattr(low, "min") else float(low)
+    highest = float(high.max()) if hasattr(high, "max") else float(high)
+    return f"[{lowest:g}, {highest:g}]"
+
+
+def outputs(out: object, rows: int) -> None:
+    """Refuse outputs that are not one row of at least two finite class scores for each input."""
+    shape = getattr(out, "shape", None)
+    if shape is None or not hasattr(out, "argmax"):
+        raise UserError(
+            f"the model returned a {type(out).__name__}; a tensor of scores [n, classes] is needed. "
+            "Wrap the model so that it returns the logits alone."
+        )
+    if len(shape) != 2 or shape[0] != rows:
+        raise UserError(
+            f"the model returned shape {tuple(shape)} for {rows} rows; [{rows}, classes] is needed, "
+            "one row of class scores for each input."
+        )
+    if shape[1] < 2:
+        raise UserError(
+            "the model returned a single score a row; at least two classes are needed. "
+            "For a binary model with logit z return torch.cat([-z, z], 1)."
+        )
+
+
+def classes(labels: Tensor, rows: int, what: str) -> None:
+    """Refuse class numbers that are not one whole number for each row."""
+    if labels.ndim != 1 or len(labels) != rows:
+        raise UserError(
+            f"{what} have shape {tuple(labels.shape)}, but there are {rows} rows; one class number a row is needed."
+        )
+    if labels.is_floating_point() or labels.dtype is _bool():
+        raise UserError(f"{what} are {labels.dtype}; whole class numbers (torch.int64) are needed.")
+
+
+def _bool() -> object:
+    import torch
+
+    return torch.bool
+
+
+def enough_classes(out: Tensor, needed: int, loss: str, instead: str) -> None:
+    """Refuse a loss that compares more classes than the model has."""
+    if out.shape[1] < needed:
+        raise UserError(f"{loss} compares {needed} classes, but the model has {out.shape[1]}. Use {instead} instead.")
+
+
+def norm_known(p: float | None, norms: tuple[str, ...], attack: str) -> None:
+    """Refuse a ball in whose norm the attack is not defined."""
+    if p is None:
+        return
+    given = {math.inf: "linf", 2: "l2", 1: "l1", 0: "l0"}[p]
+    if given not in norms:
+        raise UserError(
+            f"{attack} is defined in {', '.join(norms)}; the threat is {given}. Take such a threat, or an attack that "
+            f"`struthio list attacks` shows for {given}."
+        )
+
+
+def positive(value: float, name: str) -> None:
+    """Refuse a count or a scale that is not above zero."""
+    if not value > 0:
+        raise UserError(f"{name} is {value:g}; it must be above 0.")
+
+
+def one_of(value: str, known: tuple[str, ...], name: str) -> None:
+    """Refuse a word that is not one of those known."""
+    if value not in known:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, known))}.")

@@ -1,0 +1,170 @@
+"""What counts as success: goals turn outputs into a bool a row, and give a loss its sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from struthio import checks
+from struthio.checks import UserError
+from struthio.rows import Rows, pick
+from struthio.types import Goal, Loss, Model
+
+
+def _known(outputs: Tensor, classes: Tensor, what: str) -> None:
+    if int(classes.max()) >= outputs.shape[1] or int(classes.min()) < 0:
+        raise UserError(
+            f"{what} run from {int(classes.min())} to {int(classes.max())}, but the model knows classes "
+            f"0 to {outputs.shape[1] - 1}. Check that labels and model use the same class order."
+        )
+
+
+@dataclass(frozen=True)
+class Untargeted:
+    """Any class but the label.
+
+    Args:
+        labels: the true classes, int64 [n].
+        toward: classes [n] that lead the search; any wrong class is still a success (the targets of targeted Auto-PGD).
+    """
+
+    labels: Tensor
+    toward: Tensor | None = None
+
+    def check(self, x: Tensor) -> None:
+        """Raise UserError where there is not one whole class number a row."""
+        checks.classes(self.labels, len(x), "labels")
+        if self.toward is not None:
+            checks.classes(self.toward, len(x), "leading targets")
+
+    def success(self, outputs: Tensor) -> Tensor:
+        """Rows whose strongest class is not the label, bool [n]."""
+        return outputs.argmax(1) != self.labels
+
+    def score(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """The loss away from the labels (or toward the leading classes), [n]."""
+        if self.toward is None:
+            return loss.away(outputs, self.labels)
+        return loss.toward(outputs, self.toward, self.labels)
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """Raise UserError where a label is not a class of the model."""
+        _known(outputs, self.labels, "labels")
+
+    def __getitem__(self, rows: Rows) -> Untargeted:
+        return Untargeted(self.labels[rows], pick(self.toward, rows))
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """One chosen class.
+
+    Args:
+        targets: the wanted classes, int64 [n].
+        labels: the true classes [n], where known: a target equal to the label is refused, and losses may use it.
+    """
+
+    targets: Tensor
+    labels: Tensor | None = None
+
+    def check(self, x: Tensor) -> None:
+        """Raise UserError where targets do not fit the rows, or are the true classes."""
+        checks.classes(self.targets, len(x), "targets")
+        if self.labels is None:
+            return
+        checks.classes(self.labels, len(x), "labels")
+        same = (self.targets == self.labels).nonzero().flatten().tolist()
+        if same:
+            raise UserError(
+                f"the target is the true class in {len(same)} of {len(x)} rows (first: row {same[0]}, class "
+                f"{int(self.targets[same[0]])}). Choose another target, or leave these rows out."
+            )
+
+    def success(self, outputs: Tensor) -> Tensor:
+        """Rows whose strongest class is the target, bool [n]."""
+        return outputs.argmax(1) == self.targets
+
+    def score(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """The loss toward the targets, [n]."""
+        return loss.toward(outputs, self.targets, self.labels)
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """Raise UserError where a target is not a class of the model."""
+        _known(outputs, self.targets, "targets")
+
+    def __getitem__(self, rows: Rows) -> Targeted:
+        return Targeted(self.targets[rows], pick(self.labels, rows))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Another answer than the model gave before; no labels are needed.
+
+    Args:
+        outputs: the outputs on the clean inputs, [n, classes]. A divergence loss compares with all of them, any other
+            loss with their strongest class.
+    """
+
+    outputs: Tensor
+
+    def check(self, x: Tensor) -> None:
+        """Raise UserError where there is not one row of clean outputs for each input."""
+        checks.outputs(self.outputs, len(x))
+
+    def success(self, outputs: Tensor) -> Tensor:
+        """Rows whose strongest class has changed, bool [n]."""
+        return outputs.argmax(1) != self.outputs.argmax(1)
+
+    def score(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """The loss away from the clean outputs, [n]."""
+        drift = getattr(loss, "drift", None)
+        if drift is not None:
+            score: Tensor = drift(outputs, self.outputs)
+            return score
+        return loss.away(outputs, self.outputs.argmax(1))
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """Raise UserError where the model now has another number of classes."""
+        if outputs.shape[1] != self.outputs.shape[1]:
+            raise UserError(f"clean outputs have {self.outputs.shape[1]} classes, the model {outputs.shape[1]}.")
+
+    def __getitem__(self, rows: Rows) -> Drift:
+        return Drift(self.outputs[rows])
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two goals at once: both must be reached, and the search works on whichever is further away."""
+
+    first: Goal
+    second: Goal
+
+    def check(self, x: Tensor) -> None:
+        """Raise UserError where either goal does not fit the rows."""
+        self.first.check(x)
+        self.second.check(x)
+
+    def success(self, outputs: Tensor) -> Tensor:
+        """Rows where both goals are reached, bool [n]."""
+        return self.first.success(outputs) & self.second.success(outputs)
+
+    def score(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """The smaller of the two scores, [n]."""
+        return torch.minimum(self.first.score(loss, outputs), self.second.score(loss, outputs))
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """Raise UserError where either goal does not fit the outputs."""
+        for goal in (self.first, self.second):
+            goal.check_outputs(outputs)
+
+    def __getitem__(self, rows: Rows) -> Both:
+        return Both(self.first[rows], self.second[rows])
+
+
+@torch.no_grad()
+def least_likely(model: Model, x: Tensor) -> Targeted:
+    """The goal of the class that the model finds least likely for each row (Kurakin et al., 2016, arXiv 1607.02533)."""
+    outputs = model(x)
+    return Targeted(outputs.argmin(1), outputs.argmax(1))

@@ -1,0 +1,100 @@
+"""Exact projections: the nearest change inside a ball and between limits, both at once.
+
+Clipping after projecting onto the ball alone gives an allowed point, but not the nearest one, and wastes radius on
+values that cannot move. All functions take d [n, ...], a radius eps [n, 1, ...] or a number, and the room low <= 0 <=
+high that each entry has (or None where there are no limits).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from struthio.rows import where_rows
+
+Room = tuple[Tensor, Tensor] | None
+
+
+def clip(d: Tensor, room: Room) -> Tensor:
+    """The nearest change between the limits."""
+    return d if room is None else torch.minimum(torch.maximum(d, room[0]), room[1])
+
+
+def project_linf(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
+    """The nearest change with every entry within eps and between the limits."""
+    eps = torch.as_tensor(eps, dtype=d.dtype, device=d.device)
+    return clip(torch.minimum(torch.maximum(d, -eps), eps), room)
+
+
+def project_l2(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
+    """The nearest change of Euclidean length at most eps and between the limits.
+
+    It is clip(s d) with the one s in [0, 1] that gives length eps. The squared length, as a function of u = s^2, is
+    concave and piecewise linear, so Newton's method from u = 0 climbs to the root without passing it, in finitely
+    many steps.
+    """
+    flat, radius = d.flatten(1), torch.as_tensor(eps, dtype=d.dtype, device=d.device).reshape(-1, 1)
+    squares = flat.double().square()
+    most = radius.double().square().expand(len(flat), 1)
+    if room is None:
+        bounds = torch.full_like(squares, torch.inf)
+    else:
+        edge = torch.where(flat > 0, room[1].expand_as(d).flatten(1), room[0].expand_as(d).flatten(1))
+        bounds = edge.double().square()
+    inside = torch.minimum(squares, bounds).sum(1, keepdim=True) <= most
+    u = torch.where(inside, 1.0, 0.0).to(squares)
+    free = squares > 0
+    while True:
+        slope = (squares * free).sum(1, keepdim=True)
+        fixed = (bounds.nan_to_num(posinf=0.0) * ~free).sum(1, keepdim=True)
+        better = ((most - fixed).clamp(min=0) / slope.clamp(min=1e-300)).clamp(max=1.0)
+        u = torch.where(inside, u, torch.maximum(u, better))
+        still = (u * squares < bounds) & (squares > 0)
+        if bool((inside | (still == free).all(1, keepdim=True)).all()):
+            break
+        free = still
+    scaled = (flat * u.sqrt().to(d.dtype)).reshape(d.shape)
+    return clip(scaled, room)
+
+
+def project_l1(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
+    """The nearest change whose absolute values sum to at most eps, between the limits.
+
+    It is clip(|d| - t, 0, bound) with the one t >= 0 that gives sum eps (Croce and Hein, 2021, arXiv 2103.01208). The
+    sum is piecewise linear in t with kinks at |d| and |d| - bound; sorting them finds the piece.
+    """
+    flat = d.flatten(1).double()
+    eps = torch.as_tensor(eps, dtype=torch.float64, device=d.device).reshape(-1, 1).expand(len(flat), 1)
+    height = flat.abs()
+    if room is None:
+        bound = height
+    else:
+        edge = torch.where(flat > 0, room[1].expand_as(d).flatten(1), room[0].expand_as(d).flatten(1))
+        bound = torch.minimum(edge.double().abs(), height)
+    # Walking t down from the largest |d|: at t = |d_i| entry i starts to grow, at t = |d_i| - bound_i it is full.
+    kinks, order = torch.cat([height, height - bound], 1).sort(1, descending=True)
+    change = torch.ones_like(height)
+    active = torch.cat([change, -change], 1).gather(1, order).cumsum(1)  # entries that grow below each kink
+    gaps = kinks[:, :-1] - kinks[:, 1:]
+    total = torch.cat([torch.zeros_like(eps), (active[:, :-1] * gaps).cumsum(1)], 1)  # the sum at each kink
+    piece = ((total <= eps).sum(1, keepdim=True) - 1).clamp(min=0)
+    growing = active.gather(1, piece)
+    short = (eps - total.gather(1, piece)).clamp(min=0)
+    t = kinks.gather(1, piece) - torch.where(growing > 0, short / growing.clamp(min=1), 0.0)
+    shrunk = torch.minimum((height - t.clamp(min=0)).clamp(min=0), bound)
+    result = (shrunk * flat.sign()).to(d.dtype).reshape(d.shape)
+    return where_rows((bound.sum(1, keepdim=True) <= eps).flatten(), clip(d, room), clip(result, room))
+
+
+def project_l0(d: Tensor, eps: Tensor | float, room: Room, pixels: bool) -> Tensor:
+    """The nearest change with at most eps entries (or pixels, all channels of [n, c, h, w] together) that are not
+    zero.
+    """
+    clipped = clip(d, room)
+    gain = (d.square() - (d - clipped).square()).double()
+    if pixels:
+        gain = gain.sum(1, keepdim=True)
+    flat = gain.flatten(1)
+    rank = flat.argsort(dim=1, descending=True, stable=True).argsort(1)
+    keep = (rank < torch.as_tensor(eps, device=d.device).reshape(-1, 1)) & (flat > 0)
+    return torch.where(keep.reshape(gain.shape), clipped, 0.0)

@@ -1,0 +1,38 @@
+"""Threats by name: `threat("linf:8/255")`, and the table that lists them."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from struthio.checks import UserError, near_misses
+from struthio.threats.balls import L0, L1, L2, Ball, Linf
+from struthio.threats.box import PIXELS, Box
+
+THREATS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+EXAMPLES = {"linf": "linf:8/255", "l2": "l2:0.5", "l1": "l1:12", "l0": "l0:10 or l0:10:pixel"}
+
+
+def threat(spec: str, box: Box | None = PIXELS) -> Ball:
+    """A threat from its text: a norm, a radius (a number, a fraction such as 8/255, or inf), for L0 also the unit.
+
+    Raises UserError where the text means nothing, or names a radius that cannot be meant.
+    """
+    name, _, rest = spec.partition(":")
+    kind = THREATS.get(name.strip().lower())
+    if kind is None:
+        raise UserError(
+            f"{spec!r} names no known threat. {near_misses(name, list(THREATS), 'threats')} Example: linf:8/255."
+        )
+    size, _, unit = rest.partition(":")
+    eps = math.inf if not size or size.strip() == "inf" else _number(size, spec)
+    if unit and kind is not L0:
+        raise UserError(f"{spec!r} has a third part, {unit!r}, which only l0 knows. Example: {EXAMPLES[name.lower()]}.")
+    return L0(eps, box, unit) if unit else kind(eps, box)
+
+
+def _number(text: str, spec: str) -> float:
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{text!r} in {spec!r} is no number; write one such as 0.03 or 8/255.") from error
