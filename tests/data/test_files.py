@@ -1,0 +1,45 @@
+"""Files are whole or absent, and a folder that cannot be written is known before the work."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from struthio.checks import UserError
+from struthio.data.files import replacing, writable_folder
+
+
+def test_folder_is_made_and_left_empty(tmp_path):
+    folder = writable_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_folder_that_is_a_file_or_below_one(tmp_path):
+    (tmp_path / "a").write_text("kept")
+    with pytest.raises(UserError, match="is a file"):
+        writable_folder(tmp_path / "a")
+    with pytest.raises(UserError, match="cannot write into"):
+        writable_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a").read_text() == "kept"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write into"):
+        writable_folder(tmp_path)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as beside:  # noqa: PT012
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    with replacing(path) as beside:
+        beside.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
