@@ -22,7 +22,8 @@ def need(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise UserError(
-            f"{module} is needed for this and cannot be imported ({error}). Install it with: pip install 'struthio[{extra}]'"
+            f"{module} is needed for this and cannot be imported ({error}). "
+            f"Install it with: pip install 'struthio[{extra}]'"
         ) from error
 
 
@@ -119,6 +120,21 @@ def _bool() -> object:
     import torch
 
     return torch.bool
+
+
+def mode(model: object) -> None:
+    """Refuse a module in training mode where that changes its answers."""
+    from torch import nn
+
+    if not isinstance(model, nn.Module):
+        return
+    changing = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    for name, part in model.named_modules():
+        if part.training and isinstance(part, changing) and getattr(part, "p", 1) > 0:
+            raise UserError(
+                f"the model is in training mode: its {type(part).__name__} {name!r} would answer differently for the "
+                "same input, and batch statistics would be changed. Call model.eval() first."
+            )
 
 
 def enough_classes(out: Tensor, needed: int, loss: str, instead: str) -> None:

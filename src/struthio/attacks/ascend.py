@@ -40,7 +40,7 @@ def ascend(
     Args:
         step: one number, or one a row [n].
         start: where to begin, [n, ...] as the threat's z; None begins at no change.
-        keep: "first" returns the first iterate that wins a row, which then costs nothing more (and the best of those that
+        keep: "first" returns the first iterate that wins a row, which then costs nothing more (the best of those that
             hold); "best" takes all steps and returns the iterate of the highest score; "last" returns the last one.
 
     Returns:
@@ -87,8 +87,8 @@ def check_finite(threat: Threat) -> None:
     """Refuse an infinite radius: an attack that fills the ball has to know how large it is."""
     if not bool(torch.as_tensor(threat.eps).isfinite().all()):
         raise UserError(
-            "the radius is infinite, but this attack fills a ball of given size. Name one, such as Linf(8/255), or look for "
-            "the smallest change with SmallestRadius(attack)."
+            "the radius is infinite, but this attack fills a ball of given size. Name one, such as Linf(8/255), or "
+            "look for the smallest change with SmallestRadius(attack)."
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from struthio import checks
 from struthio.losses import Margin
@@ -64,7 +64,7 @@ class Attack:
         threat.check(x)
         checks.norm_known(getattr(threat, "p", None), self.norms, type(self).__name__)
         given = getattr(model, "original", model)
-        check_mode(given)
+        checks.mode(given)
         rows = as_generator(generator, x)
         with no_trace(rows):
             meter = Metered(model, len(x), device=x.device, first=goal.check_outputs)
@@ -113,16 +113,3 @@ def no_trace(generator: RowGenerator) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(generator.keys[0]) & (2**62 - 1))
         yield
-
-
-def check_mode(model: Any) -> None:
-    """Refuse a model in training mode where that changes its answers."""
-    if not isinstance(model, nn.Module):
-        return
-    changing = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-    for name, part in model.named_modules():
-        if part.training and isinstance(part, changing) and getattr(part, "p", 1) > 0:
-            raise checks.UserError(
-                f"the model is in training mode: its {type(part).__name__} {name!r} would answer differently for the same "
-                "input, and batch statistics would be changed. Call model.eval() first."
-            )

@@ -148,7 +148,7 @@ class PGD(Attack):
         random_start: begin at a random point of the ball; else at x.
         loss: what is increased.
         gradient: how the slope is found.
-        keep: "first" lets a row leave as soon as it is won; "best" goes on to the highest loss; "last" is the last iterate.
+        keep: "first" lets a row leave as soon as it is won; "best" goes on to the highest loss; "last" is the last one.
     """
 
     paper: ClassVar[str] = "Madry, Makelov, Schmidt, Tsipras, Vladu, 2018, arXiv 1706.06083"

@@ -31,9 +31,9 @@ class Autograd:
             outputs = model(see(z))
             if not outputs.requires_grad:
                 raise UserError(
-                    "the model's outputs carry no gradient: it is a score or label view, or it computes outside torch or under "
-                    "no_grad. Estimate the slope from queries, gradient=Estimated(), or put a stand-in around the part "
-                    "without gradient, StandIn(part)."
+                    "the model's outputs carry no gradient: it is a score or label view, or it computes outside torch "
+                    "or under no_grad. Estimate the slope from queries, gradient=Estimated(), or put a stand-in around "
+                    "the part without gradient, StandIn(part)."
                 )
             (grad,) = torch.autograd.grad(score(outputs).sum(), z)
         return grad, outputs.detach()

@@ -18,7 +18,7 @@ class Estimated:
     """The slope estimated from score queries.
 
     Args:
-        method: "nes", antithetic Gaussian directions (Ilyas et al., 2018, arXiv 1804.08598); "spsa", directions of signs
+        method: "nes", antithetic Gaussian directions (Ilyas et al., 2018, arXiv 1804.08598); "spsa", random signs
             (Spall, 1992; Uesato et al., 2018, arXiv 1802.05666); "finite", central differences along every coordinate.
         samples: how many directions, each asked about twice ("finite" asks twice about each coordinate instead).
         sigma: how far from z the questions are, in the units of the input.

@@ -53,7 +53,7 @@ class Ball:
         return torch.zeros_like(x)
 
     def apply(self, x: Tensor, z: Tensor) -> Tensor:
-        """x + z, without the rounding error that could carry it over a limit."""
+        """X + z, without the rounding error that could carry it over a limit."""
         moved = x + z
         return moved if self.box is None else straight_through(moved, self.box.clip(moved))
 

@@ -1,0 +1,28 @@
+"""How a model comes in, what may be seen of it, and how it is made fast."""
+
+from struthio.models.contract import ContractWarning, check_contract
+from struthio.models.loading import SPECS, load
+from struthio.models.normalize import Normalize
+from struthio.models.speed import Prepared, prepare
+from struthio.models.stand_in import StandIn, with_stand_ins
+from struthio.models.views import LabelsOnly, LogitEnsemble, Logits, ScoresOnly, labels_only, scores_only
+from struthio.models.weights import load_weights
+
+__all__ = [
+    "SPECS",
+    "ContractWarning",
+    "LabelsOnly",
+    "LogitEnsemble",
+    "Logits",
+    "Normalize",
+    "Prepared",
+    "ScoresOnly",
+    "StandIn",
+    "check_contract",
+    "labels_only",
+    "load",
+    "load_weights",
+    "prepare",
+    "scores_only",
+    "with_stand_ins",
+]

@@ -1,0 +1,67 @@
+"""A model from the user's own code: `file.py:factory` or `package.module:factory`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from struthio.checks import UserError, near_misses
+
+
+def from_code(spec: str) -> nn.Module:
+    """The module that a factory returns, called without arguments; or the module itself, where it is one.
+
+    Raises UserError where the file, the module or the name does not exist, where the code raises, and where what comes
+    back is no nn.Module.
+    """
+    place, _, name = spec.rpartition(":")
+    home = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    if not hasattr(home, name):
+        public = [known for known in vars(home) if not known.startswith("_")]
+        raise UserError(f"{place} defines no {name!r}. {near_misses(name, public, 'names in it')}")
+    found = getattr(home, name)
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise UserError(
+                f"{spec} is a {type(found).__name__}; an nn.Module or a function that returns one is needed."
+            )
+        try:
+            found = found()
+        except TypeError as error:
+            raise UserError(f"{spec}() failed: {error}. It is called without arguments.") from error
+    if not isinstance(found, nn.Module):
+        raise UserError(f"{spec} returned a {type(found).__name__}; an nn.Module is needed.")
+    return found
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; a model in code is named FILE.py:FACTORY.")
+    name = f"_struthio_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles in the user's file look their module up
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _from_package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{name} cannot be imported: {error}. A model in code is named PACKAGE.MODULE:FACTORY."
+        ) from error

@@ -1,0 +1,65 @@
+"""A model from one line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from struthio import zoo
+from struthio.checks import UserError, near_misses
+from struthio.models import code, hubs, onnx, programs
+from struthio.models.weights import load_weights
+
+SCHEMES: dict[str, Callable[[str], nn.Module]] = {
+    "zoo": zoo.load,
+    "timm": hubs.from_timm,
+    "hf": hubs.from_hugging_face,
+    "torchvision": hubs.from_torchvision,
+}
+SPECS = {  # what `struthio list models` shows, beside the zoo
+    "FILE.py:FACTORY": "a function in a file, or a module in it; weights=FILE for its weights",
+    "PACKAGE.MODULE:FACTORY": "the same in an installed package",
+    "FILE.onnx": "an ONNX file, with gradients where it can be converted",
+    "FILE.pt2": "a program that torch.export.save wrote",
+    "timm:NAME": "a timm model with its own mean, deviation and size",
+    "hf:NAME": "a Hugging Face model for image classification",
+    "torchvision:NAME": "a torchvision classifier with its default weights",
+}
+
+
+def load(spec: str, *, weights: str | Path | None = None, device: str | torch.device = "cpu") -> nn.Module:
+    """A model from its spec, in evaluation mode, with attributes `input_size` and `class_names` (None where unknown).
+
+    Args:
+        spec: `zoo:NAME`, `FILE.py:FACTORY`, `PACKAGE.MODULE:FACTORY`, `FILE.onnx`, `FILE.pt2`, `timm:NAME`, `hf:NAME`
+            or `torchvision:NAME`.
+        weights: a .safetensors file or a checkpoint for a model from code. Checkpoints are read as weights only.
+        device: where the model goes.
+
+    Raises:
+        UserError: where the spec, the file or the weights cannot be used; the message says what to do.
+    """
+    model = _make(spec)
+    if weights is not None:
+        load_weights(model, weights)
+    for name in ("input_size", "class_names"):
+        if not hasattr(model, name):
+            setattr(model, name, None)
+    return model.to(device).eval()
+
+
+def _make(spec: str) -> nn.Module:
+    if spec.endswith(".onnx"):
+        return onnx.from_onnx(Path(spec))
+    if spec.endswith(".pt2"):
+        return programs.Program(Path(spec))
+    scheme, colon, name = spec.partition(":")
+    if colon and scheme in SCHEMES:
+        return SCHEMES[scheme](name)
+    if colon and (".py:" in spec or all(part.isidentifier() for part in scheme.split("."))):
+        return code.from_code(spec)
+    known = [*(f"zoo:{entry}" for entry in zoo.ZOO), *SPECS]
+    raise UserError(f"{spec!r} names no model. {near_misses(spec, known, 'models')} For example: zoo:digits-cnn.")

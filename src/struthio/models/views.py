@@ -1,0 +1,100 @@
+"""Models seen with less, so that a black-box attack cannot cheat; and several models seen as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from struthio import checks
+from struthio.checks import UserError
+from struthio.types import Model
+
+
+class ScoresOnly(nn.Module):
+    """Class scores without gradient."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """The model's outputs [n, classes], cut off from x."""
+        return self.model(x)
+
+
+class LabelsOnly(nn.Module):
+    """The strongest class alone, as 1 in a row of zeros."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """One-hot outputs [n, classes]."""
+        outputs = self.model(x)
+        return torch.zeros_like(outputs).scatter_(1, outputs.argmax(1, keepdim=True), 1)
+
+
+def scores_only(model: Model) -> ScoresOnly:
+    """The model as a score attack sees it: no gradient can be taken."""
+    return ScoresOnly(model)
+
+
+def labels_only(model: Model) -> LabelsOnly:
+    """The model as a label attack sees it: the strongest class, and nothing about the others."""
+    return LabelsOnly(model)
+
+
+class LogitEnsemble(nn.Module):
+    """Several models attacked as one, by the weighted mean of their logits (Dong et al., 2018, arXiv 1710.06081).
+
+    Args:
+        models: they must agree on classes.
+        weights: one a model, above 0; scaled to sum to 1. None weighs all alike.
+        average: "logits", or "probabilities" (whose logarithm is given).
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self, models: Sequence[nn.Module], weights: Sequence[float] | None = None, average: str = "logits"
+    ) -> None:
+        super().__init__()
+        checks.one_of(average, ("logits", "probabilities"), "average")
+        given = [1.0] * len(models) if weights is None else list(weights)
+        if not models or len(given) != len(models) or min(given) <= 0:
+            raise UserError(
+                f"{len(models)} models and {len(given)} weights were given; one weight above 0 a model is needed."
+            )
+        self.models, self.average = nn.ModuleList(models), average
+        self.register_buffer("weights", torch.tensor(given) / sum(given), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean logits, or the logarithm of the mean probabilities, [n, classes]."""
+        outputs = torch.stack([model(x) for model in self.models])
+        weights = self.weights.to(outputs).reshape(-1, 1, 1)
+        if self.average == "logits":
+            return (weights * outputs).sum(0)
+        return (weights.log() + outputs.log_softmax(2)).logsumexp(0)
+
+
+class Logits(nn.Module):
+    """A model that returns probabilities, made to return their logarithms, which are logits as good as any.
+
+    Args:
+        model: returns probabilities [n, classes].
+        floor: the smallest probability told from 0; below it the gradient is lost inside the model already.
+    """
+
+    def __init__(self, model: nn.Module, floor: float = 1e-30) -> None:
+        super().__init__()
+        self.model, self.floor = model, floor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Log-probabilities [n, classes]."""
+        probabilities: Tensor = self.model(x)
+        return probabilities.clamp(min=self.floor).log()
