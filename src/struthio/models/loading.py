@@ -8,13 +8,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from struthio import zoo
 from struthio.checks import UserError, near_misses
 from struthio.models import code, hubs, onnx, programs
 from struthio.models.weights import load_weights
 
+
+def _from_zoo(name: str) -> nn.Module:
+    from struthio import zoo  # the zoo's networks are built from this room's parts
+
+    return zoo.load(name)
+
+
 SCHEMES: dict[str, Callable[[str], nn.Module]] = {
-    "zoo": zoo.load,
+    "zoo": _from_zoo,
     "timm": hubs.from_timm,
     "hf": hubs.from_hugging_face,
     "torchvision": hubs.from_torchvision,
@@ -61,5 +67,7 @@ def _make(spec: str) -> nn.Module:
         return SCHEMES[scheme](name)
     if colon and (".py:" in spec or all(part.isidentifier() for part in scheme.split("."))):
         return code.from_code(spec)
-    known = [*(f"zoo:{entry}" for entry in zoo.ZOO), *SPECS]
+    from struthio.zoo import ZOO
+
+    known = [*(f"zoo:{entry}" for entry in ZOO), *SPECS]
     raise UserError(f"{spec!r} names no model. {near_misses(spec, known, 'models')} For example: zoo:digits-cnn.")

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from struthio.models.fold import fold_batch_norm
 from struthio.types import Model
 
-TRIAL_ROWS = 32  # of x: enough to time, quick to run
-PATIENCE = 1.0  # seconds after which a trial ends, once every candidate has had two goes
-NOT_SLOWER = 1.02  # how much slower than before still counts as noise
+TRIAL_ROWS = 16  # of x: enough to time, quick to run
+PATIENCE = 1.0  # seconds after which a trial begins no further round
+NOT_SLOWER = 1.1  # times as slow as before: up to this it may be noise
 PAYS = 0.9  # the share of the time that must be left for a costly step to be kept
 
 
@@ -86,7 +86,7 @@ def prepare(
 
     Args:
         model: any callable; only an nn.Module can be made faster.
-        x: a batch like those to come [n, ...]; the first 32 rows are used.
+        x: a batch like those to come [n, ...]; the first 16 rows are used.
         channels_last: True or False decides without a trial, so that two runs compute alike to the last bit.
         compile: also try torch.compile; it takes seconds to minutes, and is kept only where it saves a tenth or more.
         autocast: also try lower precision (float16 on CUDA, bfloat16 elsewhere), kept on the same terms. Needs a
@@ -127,22 +127,23 @@ def _improve(
     notes = ["a frozen copy in evaluation mode"]
     if any(module.training for module in model.modules()):
         notes.append("the model itself is in training mode: call model.eval() if that is not meant")
-    best = Prepared(model, plain, notes=notes)
-    best = _folded(best, x, tolerance, agrees)
-    best = _channels_last(best, x, channels_last, agrees)
-    if autocast:
-        lower = torch.float16 if x.is_cuda else torch.bfloat16
-        trial = Prepared(model, best._copy, channels_last=best.channels_last, autocast=lower, notes=best.notes)
-        best = _keep_if_it_pays(best, trial, x, f"autocast to {lower}".replace("torch.", ""), agrees)
-    if compile:
-        best = _compiled(best, x, agrees)
-    before, after = _seconds((plain, best), x)
+    best = _folded(Prepared(model, plain, notes=notes), x, tolerance, agrees)
+    turned = None if channels_last is False else _turned(best, x, agrees)
+    before, straight, *rest = _seconds([plain, best, *([turned] if turned else [])], x)
+    after = straight
+    if turned and (channels_last or rest[0] <= NOT_SLOWER * straight):
+        best, after = turned, rest[0]
     error = _difference(_outputs(best, x), reference)
-    best.notes += (
+    _note(
+        best,
         f"forward and input gradient of {len(x)} rows: {1e3 * before:.1f} ms before, {1e3 * after:.1f} ms now "
         f"({before / after:.2f}x); outputs differ by {error:.1e} of the largest",
     )
-    return best
+    if autocast:
+        lower = torch.float16 if x.is_cuda else torch.bfloat16
+        trial = Prepared(model, best._copy, channels_last=best.channels_last, autocast=lower, notes=best.notes)
+        best = _keep_if_it_pays(best, trial, x, f"autocast to {str(lower)[6:]}", agrees)
+    return _compiled(best, x, agrees) if compile else best
 
 
 def _frozen(model: nn.Module) -> nn.Module:
@@ -158,26 +159,21 @@ def _folded(best: Prepared, x: Tensor, tolerance: float, agrees: Callable[[Prepa
     try:
         count = fold_batch_norm(twin, x[:2], tolerance)
     except Exception as error:
-        return _noted(best, f"batch-norm not folded ({_first_line(error)})")
+        return _note(best, f"batch-norm not folded ({_first_line(error)})")
     if not count:
-        return _noted(best, "no batch-norm to fold")
+        return _note(best, "no batch-norm to fold")
     trial = Prepared(best.original, twin, notes=(*best.notes, f"batch-norm folded into {count} convolutions"))
-    return trial if agrees(trial) else _noted(best, "batch-norm not folded: outputs would change")
+    return trial if agrees(trial) else _note(best, "batch-norm not folded: outputs would change")
 
 
-def _channels_last(best: Prepared, x: Tensor, wanted: bool | None, agrees: Callable[[Prepared], bool]) -> Prepared:
+def _turned(best: Prepared, x: Tensor, agrees: Callable[[Prepared], bool]) -> Prepared | None:
+    """The same with weights and pictures in channels-last order, or None where that has no meaning or does not agree."""
     assert best._copy is not None
-    convolutional = x.ndim == 4 and any(isinstance(module, nn.Conv2d) for module in best._copy.modules())
-    if wanted is False or not convolutional:
-        return best
+    if x.ndim != 4 or not any(isinstance(module, nn.Conv2d) for module in best._copy.modules()):
+        return None
     twin = copy.deepcopy(best._copy).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trial = Prepared(best.original, twin, channels_last=True, notes=best.notes)
-    if not agrees(trial):
-        return _noted(best, "channels-last not kept: outputs would change")
-    before, after = (1.0, 0.0) if wanted else _seconds((best, trial), x)
-    if after > NOT_SLOWER * before:
-        return _noted(best, f"channels-last not kept: {after / before:.2f} times as slow")
-    return _noted(trial, "channels-last")
+    trial = Prepared(best.original, twin, channels_last=True, notes=(*best.notes, "channels-last"))
+    return trial if agrees(trial) else None
 
 
 def _compiled(best: Prepared, x: Tensor, agrees: Callable[[Prepared], bool]) -> Prepared:
@@ -189,21 +185,21 @@ def _compiled(best: Prepared, x: Tensor, agrees: Callable[[Prepared], bool]) -> 
         )
         return _keep_if_it_pays(best, trial, x, "torch.compile", agrees)
     except Exception as error:
-        return _noted(best, f"torch.compile failed ({_first_line(error)})")
+        return _note(best, f"torch.compile failed ({_first_line(error)})")
 
 
 def _keep_if_it_pays(
     best: Prepared, trial: Prepared, x: Tensor, what: str, agrees: Callable[[Prepared], bool]
 ) -> Prepared:
     if not agrees(trial):
-        return _noted(best, f"{what} not kept: outputs differ by more than the tolerance")
+        return _note(best, f"{what} not kept: outputs differ by more than the tolerance")
     before, after = _seconds((best, trial), x)
     if after > PAYS * before:
-        return _noted(best, f"{what} not kept: {before / after:.2f}x")
-    return _noted(trial, f"{what}: {before / after:.2f}x")
+        return _note(best, f"{what} not kept: {before / after:.2f}x")
+    return _note(trial, f"{what}: {before / after:.2f}x")
 
 
-def _noted(prepared: Prepared, note: str) -> Prepared:
+def _note(prepared: Prepared, note: str) -> Prepared:
     prepared.notes += (note,)
     return prepared
 
@@ -212,11 +208,9 @@ def _seconds(models: Sequence[Model], x: Tensor, rounds: int = 3) -> list[float]
     """The least time of a forward and an input gradient for each model, taken in turns so that all share the noise."""
     best = [float("inf")] * len(models)
     started = time.perf_counter()
-    for done in range(rounds + 1):  # the first warms up
-        for index, model in enumerate(models):
-            spent = _step(model, x)
-            best[index] = min(best[index], spent) if done else best[index]
-        if done >= 2 and time.perf_counter() - started > PATIENCE:
+    for _ in range(rounds):
+        best = [min(least, _step(model, x)) for least, model in zip(best, models, strict=True)]
+        if time.perf_counter() - started > PATIENCE:
             break
     return best
 

@@ -6,14 +6,15 @@ import math
 from fractions import Fraction
 
 from struthio.checks import UserError, near_misses
-from struthio.threats.balls import L0, L1, L2, Ball, Linf
+from struthio.threats.balls import L0, L1, L2, Linf
 from struthio.threats.box import PIXELS, Box
 
-THREATS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+AnyBall = Linf | L2 | L1 | L0
+THREATS: dict[str, type[AnyBall]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 EXAMPLES = {"linf": "linf:8/255", "l2": "l2:0.5", "l1": "l1:12", "l0": "l0:10 or l0:10:pixel"}
 
 
-def threat(spec: str, box: Box | None = PIXELS) -> Ball:
+def threat(spec: str, box: Box | None = PIXELS) -> AnyBall:
     """A threat from its text: a norm, a radius (a number, a fraction such as 8/255, or inf), for L0 also the unit.
 
     Raises UserError where the text means nothing, or names a radius that cannot be meant.

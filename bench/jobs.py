@@ -1,0 +1,47 @@
+"""What every tool is asked to do: one attack with all its numbers named, so that nobody works with defaults of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+Found = tuple[Tensor, Tensor | None]  # x_adv [n, ...], and whether each row won, where the tool says so by itself
+Run = Callable[[], Found]
+
+STEPS = {"fgsm": 1, "mi-fgsm": 10, "pgd-linf": 40, "pgd-l2": 40, "apgd-ce": 100}
+SHARE = {"fgsm": 1.0, "mi-fgsm": 1 / 10, "pgd-linf": 2.5 / 40, "pgd-l2": 2.5 / 40, "apgd-ce": 2.0}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attack on one batch.
+
+    Attributes:
+        attack: a name in STEPS.
+        model: logits of inputs in [0, 1], in evaluation mode.
+        x: the inputs [n, ...].
+        y: their classes, int64 [n].
+        eps: the radius.
+        steps: how many gradient steps.
+        share: the length of a step as a share of the radius.
+    """
+
+    attack: str
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    eps: float
+    steps: int
+    share: float
+
+    @property
+    def norm(self) -> float:
+        """The norm of the radius: 2, or infinity."""
+        return 2 if self.attack.endswith("l2") else float("inf")
+
+
+def job(attack: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int | None = None) -> Job:
+    """The job with the settings of the benchmark; fewer steps keep their length."""
+    return Job(attack, model, x, y, eps, steps or STEPS[attack], SHARE[attack])

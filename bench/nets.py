@@ -1,0 +1,106 @@
+"""The networks and rows of the benchmark: digits, CIFAR-size, ImageNet-size. Every row is one the network has right."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import struthio as st
+from bench.resnet20 import ResNet20
+from struthio.data import Samples
+from struthio.data.digits import digits
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network with its rows.
+
+    Attributes:
+        name: of the network and its data.
+        model: in evaluation mode, normalisation inside.
+        x: the inputs [n, ...], pixels in [0, 1].
+        y: the classes that the model gives them, int64 [n].
+        eps: the radius for each norm, "linf" and "l2".
+        note: what a reader must know about this case.
+    """
+
+    name: str
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    eps: dict[str, float]
+    note: str
+
+
+def digits_cnn(rows: int) -> Case:
+    """Real digits on the zoo's small CNN, which has no batch-norm."""
+    model = st.load("zoo:digits-cnn")
+    x, y = _right(model, *digits("test"), rows)
+    return Case("digits CNN", model, x, y, {"linf": 0.1, "l2": 1.0}, "MNIST digits of the test split")
+
+
+def cifar(rows: int) -> Case:
+    """ResNet-20 with its published weights on real pictures where STRUTHIO_DATA holds them; else random both."""
+    normalize = st.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    folder = os.environ.get("STRUTHIO_DATA")
+    if not folder:
+        return _random_cifar(normalize, rows)
+    net = ResNet20()
+    saved = torch.load(Path(folder) / "checkpoints/resnet20-12fca82f.th", weights_only=True, map_location="cpu")
+    net.load_state_dict({name.removeprefix("module."): value for name, value in saved["state_dict"].items()})
+    model = nn.Sequential(normalize, net).eval()
+    x, y = _right(model, *_packed(Path(folder) / "cifar10/test_jpeg.npz", 2 * rows), rows)
+    note = "published weights, CIFAR-10 test pictures after JPEG compression"
+    return Case("ResNet-20", model, x, y, {"linf": 1 / 255, "l2": 0.15}, note)
+
+
+def _random_cifar(normalize: nn.Module, rows: int) -> Case:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(normalize, ResNet20()).eval()
+        x = torch.rand(rows, 3, 32, 32)
+    note = "RANDOM weights on noise, labelled by the network itself: times count, success does not"
+    return Case("ResNet-20", model, x, _answers(model, x), {"linf": 1 / 255, "l2": 0.15}, note)
+
+
+def _packed(path: Path, rows: int) -> tuple[Tensor, Tensor]:
+    """Pictures that share one JPEG header."""
+    with np.load(path) as file:
+        data, ends, header, labels = file["data"], file["offsets"], file["header"].tobytes(), file["labels"]
+    parts = [header + data[ends[i] : ends[i + 1]].tobytes() for i in range(rows)]
+    x = np.stack([np.asarray(Image.open(io.BytesIO(part)).convert("RGB")) for part in parts])
+    return torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels[:rows].astype(np.int64))
+
+
+def efficientnet(rows: int) -> Case:
+    """The photographs that come inside packages; none has a label beyond dispute, so the network's answer is taken."""
+    model = st.load("zoo:efficientnet-lite0")
+    x = _first(st.load_data("data:pictures", model.input_size), rows)
+    note = "photographs from scikit-image and scikit-learn, labelled by the network itself"
+    return Case("EfficientNet-Lite0", model, x, _answers(model, x), {"linf": 0.5 / 255, "l2": 0.5}, note)
+
+
+CASES = {"digits": digits_cnn, "cifar": cifar, "imagenet": efficientnet}
+
+
+def _first(data: Samples, rows: int) -> Tensor:
+    return next(iter(data.batches(rows)))[1]
+
+
+@torch.no_grad()
+def _answers(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x).argmax(1)
+
+
+def _right(model: nn.Module, x: Tensor, y: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """The first rows that the model classifies correctly."""
+    x, y = x[: 3 * rows], y[: 3 * rows]
+    keep = (_answers(model, x) == y).nonzero().flatten()[:rows]
+    return x[keep], y[keep]
