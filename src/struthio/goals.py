@@ -21,6 +21,11 @@ def _known(outputs: Tensor, classes: Tensor, what: str) -> None:
         )
 
 
+def _answered(outputs: Tensor) -> Tensor:
+    """Rows without NaN, bool [n]: a model that breaks down has not been won over."""
+    return ~outputs.isnan().any(1)
+
+
 @dataclass(frozen=True)
 class Untargeted:
     """Any class but the label.
@@ -41,7 +46,7 @@ class Untargeted:
 
     def success(self, outputs: Tensor) -> Tensor:
         """Rows whose strongest class is not the label, bool [n]."""
-        return outputs.argmax(1) != self.labels
+        return (outputs.argmax(1) != self.labels) & _answered(outputs)
 
     def score(self, loss: Loss, outputs: Tensor) -> Tensor:
         """The loss away from the labels (or toward the leading classes), [n]."""
@@ -84,7 +89,7 @@ class Targeted:
 
     def success(self, outputs: Tensor) -> Tensor:
         """Rows whose strongest class is the target, bool [n]."""
-        return outputs.argmax(1) == self.targets
+        return (outputs.argmax(1) == self.targets) & _answered(outputs)
 
     def score(self, loss: Loss, outputs: Tensor) -> Tensor:
         """The loss toward the targets, [n]."""
@@ -115,7 +120,7 @@ class Drift:
 
     def success(self, outputs: Tensor) -> Tensor:
         """Rows whose strongest class has changed, bool [n]."""
-        return outputs.argmax(1) != self.outputs.argmax(1)
+        return (outputs.argmax(1) != self.outputs.argmax(1)) & _answered(outputs)
 
     def score(self, loss: Loss, outputs: Tensor) -> Tensor:
         """The loss away from the clean outputs, [n]."""

@@ -50,6 +50,12 @@ class Metered:
         part.__dict__.update(self.__dict__, ids=self.ids[rows])
         return part
 
+    def over(self, model: Model) -> Metered:
+        """The same meter, counting on, over another model."""
+        other = self[:]
+        other.model = model
+        return other
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -69,13 +69,14 @@ class Attack:
         with no_trace(rows):
             meter = Metered(model, len(x), device=x.device, first=goal.check_outputs)
             x_adv = self.search(meter, x, goal, threat, rows).detach()
-            meter.model = given
-            outputs = _ask(meter, x_adv)
+            judge = meter.over(given)
+            outputs = _ask(judge, x_adv)
             if given is not model:
-                again = _refuted(model, x_adv, goal, goal.success(outputs))
+                again = _refuted(meter, x_adv, goal, goal.success(outputs))
                 if len(again):
-                    x_adv[again] = self.search(meter[again], x[again], goal[again], threat[again], rows[again])
-                    outputs[again] = _ask(meter[again], x_adv[again])
+                    part = judge[again], x[again], goal[again], threat[again], rows[again].fold(1)
+                    x_adv[again] = self.search(*part).detach()
+                    outputs[again] = _ask(judge[again], x_adv[again])
         return Result(
             x_adv=x_adv,
             success=goal.success(outputs) & inside(threat, x, x_adv),
@@ -98,12 +99,12 @@ def _ask(model: Metered, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _refuted(fast: Model, x_adv: Tensor, goal: Goal, success: Tensor) -> Tensor:
+def _refuted(fast: Metered, x_adv: Tensor, goal: Goal, success: Tensor) -> Tensor:
     """Rows that only the prepared model calls won: its rounding, not the attack, won them."""
     lost = (~success).nonzero().flatten()
     if not len(lost):
         return lost
-    return lost[goal[lost].success(fast(x_adv[lost]))]
+    return lost[goal[lost].success(fast[lost](x_adv[lost]))]
 
 
 @contextmanager

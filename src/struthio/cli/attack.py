@@ -1,0 +1,170 @@
+"""`struthio attack`: every option of it, and which of its two jobs is meant, pictures or a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from struthio.checks import UserError
+
+AIM = Group.create_ordered("What is wanted")
+HOW = Group.create_ordered("What is attacked, and how")
+DATA = Group.create_ordered("Data sets only")
+PICTURES = Group.create_ordered("Pictures only")
+OUT = Group.create_ordered("What is left")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """What can be said to `struthio attack`, beside the pictures."""
+
+    to: Annotated[
+        str | None, Parameter(group=AIM, metavar="CLASS", help="This class: its name, a synonym, or its number.")
+    ] = None
+    untargeted: Annotated[
+        bool, Parameter(group=AIM, negative="", show_default=False, help="Any other class than now.")
+    ] = False
+    goal: Annotated[
+        str | None,
+        Parameter(group=AIM, metavar="GOAL", help="untargeted, least-likely, second, next, or to:CLASS."),
+    ] = None
+
+    attack: Annotated[
+        str, Parameter(group=HOW, name=["--attack", "-a"], metavar="NAME", help="See: struthio list attacks.")
+    ] = "pgd"
+    threat: Annotated[
+        str | None,
+        Parameter(
+            group=HOW,
+            name=["--threat", "-t"],
+            metavar="SPEC",
+            help="What may change, and by how much, such as linf:8/255 or l2:0.5. Pictures: linf:4/255 if not said.",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Parameter(
+            group=HOW,
+            name=["--model", "-m"],
+            metavar="SPEC",
+            help="zoo:NAME, FILE.py:FACTORY, FILE.onnx ...: struthio list models. Pictures: zoo:efficientnet-lite0.",
+        ),
+    ] = None
+    weights: Annotated[
+        str | None, Parameter(group=HOW, metavar="FILE", help="Weights for a model from code: .safetensors, .pt, .pth.")
+    ] = None
+    steps: Annotated[
+        int | None, Parameter(group=HOW, metavar="N", help="Steps of the attack; the same as -O steps=N.")
+    ] = None
+    option: Annotated[
+        list[str],
+        Parameter(
+            group=HOW,
+            name=["--option", "-O"],
+            negative="",
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="An option of the attack, such as -O loss=dlr; struthio show ATTACK lists them. May be repeated.",
+        ),
+    ] = ()  # type: ignore[assignment]
+    levels: Annotated[
+        bool | None,
+        Parameter(
+            group=HOW, show_default=False, help="Keep to the 256 levels of 8-bit pictures. Pictures do if not said."
+        ),
+    ] = None
+    seed: Annotated[int, Parameter(group=HOW, metavar="N", help="Of the random numbers.")] = 0
+    device: Annotated[
+        str | None, Parameter(group=HOW, metavar="NAME", help="cpu or cuda; cuda where there is one, if not said.")
+    ] = None
+
+    full_size: Annotated[
+        bool,
+        Parameter(
+            group=PICTURES,
+            negative="",
+            show_default=False,
+            help="Keep the resolution of the picture, and attack through the resize to the network's input.",
+        ),
+    ] = False
+
+    data: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            name=["--data", "-d"],
+            metavar="SPEC",
+            help="data:digits, FOLDER, FILE.npz ...: struthio list data.",
+        ),
+    ] = None
+    count: Annotated[int, Parameter(group=DATA, name=["--count", "-n"], metavar="N", help="At most so many rows.")] = (
+        1000
+    )
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            group=DATA, metavar="N", help="Rows at once; no answer depends on it. Chosen by their size, if not said."
+        ),
+    ] = None
+    restarts: Annotated[
+        int | None, Parameter(group=DATA, metavar="N", help="Run the attack so often on the rows that still hold.")
+    ] = None
+    prepare: Annotated[
+        bool,
+        Parameter(group=DATA, help="Make the model faster first; what it says is confirmed on the model as given."),
+    ] = True
+
+    output: Annotated[
+        str | None,
+        Parameter(
+            group=OUT,
+            name=["--output", "-o"],
+            metavar="DIR",
+            help="The folder for results. Pictures: 'adversarial' if not said. Data sets: nothing is kept if not said.",
+        ),
+    ] = None
+    json: Annotated[
+        bool, Parameter(group=OUT, negative="", show_default=False, help="Print JSON in place of tables.")
+    ] = False
+
+    def goal_text(self) -> str | None:
+        """The goal as one text, or None where nothing was said. Raises UserError where two things were."""
+        said = [self.to is not None, self.untargeted, self.goal is not None]
+        if sum(said) > 1:
+            raise UserError("--to, --untargeted and --goal name the goal in three ways; give one of them.")
+        if self.to is not None:
+            return f"to:{self.to}"
+        return "untargeted" if self.untargeted else self.goal
+
+
+def attack(
+    *pictures: Annotated[
+        str, Parameter(name="PICTURE", help="Files, folders, globs, or data:chelsea.png and other bundled photographs.")
+    ],
+    options: Options = Options(),
+) -> int:
+    """Attack pictures, or a model over a whole data set.
+
+    Pictures are attacked one by one; each leaves an adversarial picture and a figure, and is judged on the 8-bit file
+    as saved. Of a data set, rows are attacked in batches, to measure how robust the model is.
+
+    Exit status: 0 all done (for pictures: all reached), 1 some picture not reached, 2 a mistake or a picture that
+    cannot be attacked (the others are), 130 Ctrl-C (what was done is kept).
+    """
+    if pictures and options.data is not None:
+        raise UserError("pictures and --data were given; they are two jobs. Give one of them.")
+    if pictures:
+        from struthio.cli.pictures import run_pictures
+
+        return run_pictures(pictures, options)
+    if options.data is None:
+        raise UserError(
+            "nothing to attack was given. Name a picture (struthio attack data:chelsea.png --to 'common iguana'), "
+            "or a model and data (struthio attack --model zoo:digits-cnn --data data:digits --threat linf:0.2)."
+        )
+    from struthio.cli.batch import run_batch
+
+    return run_batch(options)

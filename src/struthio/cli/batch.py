@@ -1,0 +1,203 @@
+"""`struthio attack --model ... --data ...`: an attack over a data set, its time left, its rows kept, its figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from struthio._version import __version__
+from struthio.attacks.base import Attack
+from struthio.attacks.stream import Aim, Batch, aim, stream
+from struthio.checks import UserError, positive
+from struthio.cli import terminal
+from struthio.cli.attack import Options
+from struthio.cli.classes import find_class
+from struthio.cli.network import agreed, chosen_attack, chosen_threat, load_network
+from struthio.cli.saving import ROWS, Saving
+from struthio.cli.tally import Tally
+from struthio.data import Samples, load_data
+from struthio.data.files import writable_folder
+from struthio.describe import describe
+from struthio.models import Prepared, prepare
+from struthio.report import table
+from struthio.report.numbers import percent, seconds_text, size_text
+from struthio.types import Threat
+
+VALUES = 4_000_000  # input values at once, so that a batch of photographs fits into memory
+ROWS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the options name, found and checked before the work begins."""
+
+    options: Options
+    attack: Attack
+    threat: Threat
+    aim: Aim
+    model: nn.Module | Prepared
+    data: Samples
+    stop: int
+    batch_size: int
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The rows of the data on the model's device; without labels, the model's own answers stand for them."""
+        for ids, x, labels in self.data.batches(size, stop=self.stop):
+            x = x.to(_device(self.model))
+            yield ids, x, _labels(self.model, x, labels)
+
+
+def run_batch(options: Options) -> int:
+    """Attack the data set; gives the exit status: 0 done, 2 a mistake (in a later row too), 130 Ctrl-C."""
+    job = _job(options)
+    tally, started, end = Tally(), time.perf_counter(), 0
+    with ExitStack() as stack:
+        saving = None
+        if options.output is not None:
+            saving = stack.enter_context(Saving(writable_folder(options.output), job.data.names))
+        advance = stack.enter_context(_progress(job))
+        try:
+            for part in stream(
+                job.attack, job.model, job.batches, job.aim, job.threat, seed=options.seed, batch_size=job.batch_size
+            ):
+                tally.add(part)
+                if saving:
+                    saving.add(part)
+                advance(tally)
+        except KeyboardInterrupt:
+            end = 130
+        except UserError as error:
+            if not tally.rows:
+                raise
+            terminal.error(str(error))
+            end = 2
+    if end:
+        kept = f", and kept in {options.output}" if saving else ""
+        terminal.note(f"stopped: {tally.rows} of {job.stop} rows are done{kept}.")
+    if tally.rows:
+        found = _summary(job, tally, time.perf_counter() - started, complete=not end)
+        if saving:
+            saving.summary(found)
+        _tell(job, tally, found)
+    return end
+
+
+def _job(options: Options) -> Job:
+    if options.model is None:
+        raise UserError("which model is attacked was not said. Give --model, such as --model zoo:digits-cnn.")
+    if options.threat is None:
+        raise UserError("what may change was not said. Give --threat, such as --threat linf:8/255.")
+    if options.full_size:
+        raise UserError("--full-size is for pictures; rows of a data set have the size that the model takes.")
+    for name, value in (("-n", options.count), ("--batch-size", options.batch_size)):
+        if value is not None:
+            positive(value, name)
+    attack, threat = chosen_attack(options), chosen_threat(options.threat, options.levels is True)
+    goal = options.goal_text() or "untargeted"
+    if options.output is not None:
+        writable_folder(options.output)
+    model = load_network(options, options.model)
+    names = getattr(model, "class_names", None)
+    aimed = aim(goal, lambda name: find_class(name, names))
+    data = load_data(options.data or "", getattr(model, "input_size", None))
+    stop = min(options.count, len(data))
+    _, x, labels = next(data.batches(32, stop=stop))
+    x = x.to(_device(model))
+    model = agreed(model, x, labels)
+    if labels is None:
+        terminal.note("the data has no labels: the model's own answers to the clean rows stand for them.")
+    size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
+    return Job(options, attack, threat, aimed, prepare(model, x) if options.prepare else model, data, stop, size)
+
+
+def _device(model: nn.Module | Prepared) -> torch.device:
+    given = getattr(model, "original", model)
+    return next((parameter.device for parameter in given.parameters()), torch.device("cpu"))
+
+
+@torch.no_grad()
+def _labels(model: nn.Module | Prepared, x: Tensor, labels: Tensor | None) -> Tensor:
+    return getattr(model, "original", model)(x).argmax(1) if labels is None else labels.to(x.device)
+
+
+class _progress:
+    """A bar on standard error with the rows done, the time left and what is still robust; silent where it is piped."""
+
+    def __init__(self, job: Job) -> None:
+        console = terminal.err()
+        columns = (
+            TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("rows,"),
+            TimeRemainingColumn(compact=True), TextColumn("left{task.fields[so_far]}"),
+        )  # fmt: skip
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(job.options.attack, total=job.stop, so_far="")
+
+    def __enter__(self) -> Callable[[Tally], None]:
+        self.bar.start()
+        return self._advance
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def _advance(self, tally: Tally) -> None:
+        self.bar.update(self.task, completed=tally.rows, so_far=f", {percent(tally.robust / tally.rows)} robust so far")
+
+
+def _summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str, Any]:
+    notes = list(job.model.notes) if isinstance(job.model, Prepared) else []
+    return {
+        "struthio": __version__,
+        "model": job.options.model,
+        "weights": job.options.weights,
+        "data": job.options.data,
+        "attack": describe(job.attack),
+        "threat": describe(job.threat),
+        "goal": job.options.goal_text() or "untargeted",
+        "seed": job.options.seed,
+        "batch_size": job.batch_size,
+        "prepared": notes,
+        "complete": complete,
+        **tally.figures(),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
+    if job.options.json:
+        terminal.show_json(found)
+        return
+    p = getattr(job.threat, "p", None)
+    median, mean = (found[name] for name in ("median_size", "mean_size"))
+    sizes = ("none", "") if median is None else (size_text(median, p), f"median; mean {size_text(mean, p)}")
+    kept = f"{job.options.output}/{ROWS}" if job.options.output else ""
+    lines = [
+        ("model", f"{found['model']}" + (f" with {found['weights']}" if found["weights"] else ""), ""),
+        ("data", f"{found['data']}, {tally.rows} of {len(job.data)} rows", ""),
+        ("attack", f"{found['attack']}, {found['goal']}", ""),
+        ("threat", found["threat"], ""),
+        ("", "", ""),
+        ("clean accuracy", *_share_text(found["clean_accuracy"])),
+        ("robust accuracy", *_share_text(found["robust_accuracy"])),
+        ("success rate", *_share_text(found["success_rate"], "attacked")),
+        ("size of successes", *sizes),
+        ("cost of a row", f"{found['forwards_per_row']:.1f}", f"forwards, {found['backwards_per_row']:.1f} backwards"),
+        ("time", seconds_text(found["seconds"]), ""),
+        *([("rows", kept, "")] if kept else []),
+        ("", "", ""),
+        ("prepared", "; ".join(found["prepared"]) or "no", ""),
+    ]  # fmt: skip
+    terminal.show(table.facts(lines))
+
+
+def _share_text(share: dict[str, Any] | None, of: str = "rows") -> tuple[str, str]:
+    if share is None:
+        return "none", f"no {of}"
+    within = f"{percent(share['low'])} to {percent(share['high'])}"
+    return percent(share["share"]), f"{share['count']} of {share['of']} {of} (95 %: {within})"

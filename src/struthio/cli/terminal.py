@@ -1,0 +1,69 @@
+"""What goes where: tables and JSON to standard output, progress and notes to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def out() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def err() -> Console:
+    """Standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and lines."""
+    console = out()
+    for part in parts:
+        console.print(part, markup=False) if isinstance(part, str) else console.print(part)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON value and nothing else; what is not finite becomes null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def note(message: str) -> None:
+    """A remark beside the results."""
+    _said("note", "yellow", message)
+
+
+def error(message: str) -> None:
+    """A mistake, in plain words."""
+    _said("error", "bold red", message)
+
+
+def _said(kind: str, style: str, message: str) -> None:
+    from rich.text import Text
+
+    err().print(Text(f"{kind}: ", style=style).append(message, style="default not bold"), soft_wrap=True)
+
+
+@contextmanager
+def quiet_output() -> Iterator[None]:
+    """What a user's own code prints goes to standard error, so that JSON and tables stay whole."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and value - value != 0 else value
