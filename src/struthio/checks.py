@@ -161,6 +161,24 @@ def positive(value: float, name: str) -> None:
         raise UserError(f"{name} is {value:g}; it must be above 0.")
 
 
+def not_negative(value: float, name: str) -> None:
+    """Refuse a number below zero."""
+    if not value >= 0:
+        raise UserError(f"{name} is {value:g}; it must be at least 0.")
+
+
+def count(value: int, name: str) -> None:
+    """Refuse what is not a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} is {value!r}; a whole number of at least 1 is needed.")
+
+
+def share(value: float, name: str) -> None:
+    """Refuse what is not above 0 and at most 1."""
+    if not 0 < value <= 1:
+        raise UserError(f"{name} is {value:g}; it must be above 0 and at most 1.")
+
+
 def one_of(value: str, known: tuple[str, ...], name: str) -> None:
     """Refuse a word that is not one of those known."""
     if value not in known:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from fractions import Fraction
 from typing import Any
 
 
@@ -32,10 +31,10 @@ def describe(value: Any) -> str:
 
 def number(value: float) -> str:
     """Write a number shortly; multiples of 1/255 (halves included) as fractions of 255."""
-    halves = value * 510
-    if 0 < value < 1 and abs(halves - round(halves)) < 1e-6 and Fraction(round(halves), 510).denominator > 20:
+    text, halves = f"{value:.6g}", value * 510
+    if 0 < value < 1 and float(text) != value and abs(halves - round(halves)) < 1e-6:
         return f"{halves / 2:.4g}/255"
-    return f"{value:.6g}"
+    return text
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:

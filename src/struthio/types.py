@@ -61,6 +61,10 @@ class Threat(Protocol):
         """How far x_adv is from x, [n], to be compared with eps."""
         ...
 
+    def allows(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """Which rows of x_adv are allowed, bool [n], up to rounding; attacks are judged by it."""
+        ...
+
     def farthest(self, x: Tensor) -> Tensor:
         """The size of the largest change that the limits allow, [n]; infinite where nothing bounds it."""
         ...

@@ -98,7 +98,7 @@ def test_missing_package_says_what_to_install(monkeypatch):
 
 def test_other_weights_are_refused(monkeypatch):
     monkeypatch.setitem(ZOO, "changed", replace(ZOO["digits-cnn"], sha256="0" * 64))
-    with pytest.raises(UserError, match="weights of changed are not the pinned ones.*SHA-256"):
+    with pytest.raises(UserError, match=r"weights of changed are not the pinned ones.*SHA-256"):
         load("changed")
 
 

@@ -94,7 +94,7 @@ def check_finite(threat: Threat) -> None:
 
 def check_options(steps: int, step: float | None, keep: str) -> None:
     """Refuse options of the loop that cannot be meant."""
-    checks.positive(steps, "steps")
+    checks.count(steps, "steps")
     if step is not None:
         checks.positive(step, "step")
     checks.one_of(keep, KEEP, "keep")

@@ -54,7 +54,9 @@ class APGD(Attack):
     def __post_init__(self) -> None:
         check_options(self.steps, None, self.keep)
         checks.one_of(self.keep, ("first", "best"), "keep")
-        checks.positive(self.restarts, "restarts")
+        checks.count(self.restarts, "restarts")
+        checks.share(self.rho, "rho")
+        checks.share(self.momentum, "momentum")
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best point of all restarts."""
@@ -121,6 +123,11 @@ class APGDT(Attack):
     loss: Loss = field(default_factory=DLR)
     gradient: Gradient = field(default_factory=Autograd)
     keep: str = "first"
+
+    def __post_init__(self) -> None:
+        check_options(self.steps, None, self.keep)
+        checks.one_of(self.keep, ("first", "best"), "keep")
+        checks.count(self.targets, "targets")
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best point over all targets."""

@@ -34,6 +34,10 @@ class Attack:
         """The best inputs found for x [n, ...]. Narrow everything alike when rows leave: model[rows], goal[rows]."""
         raise NotImplementedError
 
+    def fits(self, threat: Threat) -> None:
+        """Raise UserError where the attack is not defined in the threat's norm."""
+        checks.norm_known(getattr(threat, "p", None), self.norms, type(self).__name__)
+
     def __call__(
         self,
         model: Model,
@@ -62,7 +66,7 @@ class Attack:
         x = x.detach()
         goal.check(x)
         threat.check(x)
-        checks.norm_known(getattr(threat, "p", None), self.norms, type(self).__name__)
+        self.fits(threat)
         given = getattr(model, "original", model)
         checks.mode(given)
         rows = as_generator(generator, x)
@@ -79,18 +83,12 @@ class Attack:
                     outputs[again] = _ask(judge[again], x_adv[again])
         return Result(
             x_adv=x_adv,
-            success=goal.success(outputs) & inside(threat, x, x_adv),
+            success=goal.success(outputs) & threat.allows(x, x_adv),
             size=threat.size(x, x_adv),
             score=goal.score(Margin(), outputs),
             forwards=meter.forwards,
             backwards=meter.backwards,
         )
-
-
-def inside(threat: Threat, x: Tensor, x_adv: Tensor) -> Tensor:
-    """Rows whose change is within the radius, up to rounding, bool [n]."""
-    eps = torch.as_tensor(threat.eps, device=x.device)
-    return threat.size(x, x_adv) <= eps * (1 + 1e-4) + 1e-6
 
 
 @torch.no_grad()

@@ -55,7 +55,11 @@ class Repeat(Attack):
     times: int = 5
 
     def __post_init__(self) -> None:
-        checks.positive(self.times, "times")
+        checks.count(self.times, "times")
+
+    def fits(self, threat: Threat) -> None:
+        """Raise UserError where the attack inside is not defined in the threat's norm."""
+        self.attack.fits(threat)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best of all repetitions."""
@@ -73,6 +77,11 @@ class Cascade(Attack):
     def __post_init__(self) -> None:
         if not self.attacks:
             raise UserError("Cascade was given no attacks; at least one is needed.")
+
+    def fits(self, threat: Threat) -> None:
+        """Raise UserError where an attack inside is not defined in the threat's norm."""
+        for attack in self.attacks:
+            attack.fits(threat)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best of all attacks."""
@@ -94,7 +103,11 @@ class EachTarget(Attack):
     targets: int = 9
 
     def __post_init__(self) -> None:
-        checks.positive(self.targets, "targets")
+        checks.count(self.targets, "targets")
+
+    def fits(self, threat: Threat) -> None:
+        """Raise UserError where the attack inside is not defined in the threat's norm."""
+        self.attack.fits(threat)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best over all targets."""
@@ -127,8 +140,12 @@ class SmallestRadius(Attack):
     first: float = 1 / 256
 
     def __post_init__(self) -> None:
-        checks.positive(self.steps, "steps")
-        checks.positive(self.first, "first")
+        checks.count(self.steps, "steps")
+        checks.share(self.first, "first")
+
+    def fits(self, threat: Threat) -> None:
+        """Raise UserError where the attack inside is not defined in the threat's norm."""
+        self.attack.fits(threat)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """For each row the win of smallest size; rows never won keep the last attempt."""

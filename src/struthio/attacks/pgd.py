@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -130,7 +131,8 @@ def _kurakin_steps(threat: Threat) -> int:
         raise checks.UserError(
             "BIM() takes its number of steps from the radius, but radii differ. Name it: BIM(steps=10)."
         )
-    return max(1, round(min(float(levels.max()) + 4, 1.25 * float(levels.max()))))
+    most = float(levels.max())
+    return max(1, math.ceil(min(most + 4, 1.25 * most) - 1e-4))
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         check_options(self.steps, self.step, self.keep)
-        checks.positive(self.restarts, "restarts")
+        checks.count(self.restarts, "restarts")
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The iterate to keep, over all restarts."""

@@ -48,6 +48,9 @@ class Momentum:
     decay: float = 1.0
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        checks.not_negative(self.decay, "decay")
+
     def start(self, z: Tensor) -> State:
         """No momentum yet."""
         return {"momentum": torch.zeros_like(z)}
@@ -77,7 +80,8 @@ class VarianceTuned:
     beta: float = 1.5
 
     def __post_init__(self) -> None:
-        checks.positive(self.samples, "samples")
+        checks.not_negative(self.decay, "decay")
+        checks.count(self.samples, "samples")
         checks.positive(self.beta, "beta")
 
     def start(self, z: Tensor) -> State:

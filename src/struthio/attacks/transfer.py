@@ -43,6 +43,8 @@ class Transfer(Attack):
 
     def __post_init__(self) -> None:
         check_options(self.steps, None, "last")
+        self._rule()  # their own options are checked where they are made
+        self._gradient()
 
     def _rule(self) -> Rule:
         return Momentum(self.decay)

@@ -20,6 +20,7 @@ app = App(
     name="struthio",
     help=ABOUT,
     help_epilogue=BEGIN,
+    help_format="plaintext",  # the others load a Markdown reader, a third of the time of --help
     version=__version__,
     result_action="return_value",
     exit_on_error=False,

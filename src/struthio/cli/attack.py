@@ -148,11 +148,13 @@ def attack(
 ) -> int:
     """Attack pictures, or a model over a whole data set.
 
-    Pictures are attacked one by one; each leaves an adversarial picture and a figure, and is judged on the 8-bit file
-    as saved. Of a data set, rows are attacked in batches, to measure how robust the model is.
+    Pictures are attacked one by one. Each leaves an adversarial picture and a
+    figure, and is judged on the 8-bit file as saved. Of a data set, rows are
+    attacked in batches, to measure how robust the model is.
 
-    Exit status: 0 all done (for pictures: all reached), 1 some picture not reached, 2 a mistake or a picture that
-    cannot be attacked (the others are), 130 Ctrl-C (what was done is kept).
+    Exit status: 0 done (pictures: all reached), 1 some picture not reached,
+    2 a mistake, or a picture that cannot be attacked (the others still are),
+    130 Ctrl-C (what was done is kept).
     """
     if pictures and options.data is not None:
         raise UserError("pictures and --data were given; they are two jobs. Give one of them.")

@@ -6,28 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from struthio._version import __version__
 from struthio.attacks.base import Attack
 from struthio.attacks.stream import Aim, Batch, aim, stream
 from struthio.checks import UserError, positive
-from struthio.cli import terminal
+from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
 from struthio.cli.network import agreed, chosen_attack, chosen_threat, load_network
-from struthio.cli.saving import ROWS, Saving
+from struthio.cli.saving import Saving
 from struthio.cli.tally import Tally
 from struthio.data import Samples, load_data
 from struthio.data.files import writable_folder
-from struthio.describe import describe
 from struthio.models import Prepared, prepare
-from struthio.report import table
-from struthio.report.numbers import percent, seconds_text, size_text
+from struthio.report.numbers import percent
 from struthio.types import Threat
 
 VALUES = 4_000_000  # input values at once, so that a batch of photographs fits into memory
@@ -82,10 +78,11 @@ def run_batch(options: Options) -> int:
         kept = f", and kept in {options.output}" if saving else ""
         terminal.note(f"stopped: {tally.rows} of {job.stop} rows are done{kept}.")
     if tally.rows:
-        found = _summary(job, tally, time.perf_counter() - started, complete=not end)
+        batch_words.doubt(tally)
+        found = batch_words.summary(job, tally, time.perf_counter() - started, complete=not end)
         if saving:
             saving.summary(found)
-        _tell(job, tally, found)
+        batch_words.tell(job, tally, found)
     return end
 
 
@@ -133,7 +130,7 @@ class _progress:
     def __init__(self, job: Job) -> None:
         console = terminal.err()
         columns = (
-            TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("rows,"),
+            TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows,"),
             TimeRemainingColumn(compact=True), TextColumn("left{task.fields[so_far]}"),
         )  # fmt: skip
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -148,56 +145,3 @@ class _progress:
 
     def _advance(self, tally: Tally) -> None:
         self.bar.update(self.task, completed=tally.rows, so_far=f", {percent(tally.robust / tally.rows)} robust so far")
-
-
-def _summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str, Any]:
-    notes = list(job.model.notes) if isinstance(job.model, Prepared) else []
-    return {
-        "struthio": __version__,
-        "model": job.options.model,
-        "weights": job.options.weights,
-        "data": job.options.data,
-        "attack": describe(job.attack),
-        "threat": describe(job.threat),
-        "goal": job.options.goal_text() or "untargeted",
-        "seed": job.options.seed,
-        "batch_size": job.batch_size,
-        "prepared": notes,
-        "complete": complete,
-        **tally.figures(),
-        "seconds": round(seconds, 3),
-    }
-
-
-def _tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
-    if job.options.json:
-        terminal.show_json(found)
-        return
-    p = getattr(job.threat, "p", None)
-    median, mean = (found[name] for name in ("median_size", "mean_size"))
-    sizes = ("none", "") if median is None else (size_text(median, p), f"median; mean {size_text(mean, p)}")
-    kept = f"{job.options.output}/{ROWS}" if job.options.output else ""
-    lines = [
-        ("model", f"{found['model']}" + (f" with {found['weights']}" if found["weights"] else ""), ""),
-        ("data", f"{found['data']}, {tally.rows} of {len(job.data)} rows", ""),
-        ("attack", f"{found['attack']}, {found['goal']}", ""),
-        ("threat", found["threat"], ""),
-        ("", "", ""),
-        ("clean accuracy", *_share_text(found["clean_accuracy"])),
-        ("robust accuracy", *_share_text(found["robust_accuracy"])),
-        ("success rate", *_share_text(found["success_rate"], "attacked")),
-        ("size of successes", *sizes),
-        ("cost of a row", f"{found['forwards_per_row']:.1f}", f"forwards, {found['backwards_per_row']:.1f} backwards"),
-        ("time", seconds_text(found["seconds"]), ""),
-        *([("rows", kept, "")] if kept else []),
-        ("", "", ""),
-        ("prepared", "; ".join(found["prepared"]) or "no", ""),
-    ]  # fmt: skip
-    terminal.show(table.facts(lines))
-
-
-def _share_text(share: dict[str, Any] | None, of: str = "rows") -> tuple[str, str]:
-    if share is None:
-        return "none", f"no {of}"
-    within = f"{percent(share['low'])} to {percent(share['high'])}"
-    return percent(share["share"]), f"{share['count']} of {share['of']} {of} (95 %: {within})"

@@ -13,7 +13,6 @@ from struthio.cli import terminal
 
 Json = Annotated[bool, Parameter(negative="", show_default=False, help="Print JSON in place of tables.")]
 Entry = dict[str, Any]
-WIDE = {"attacks": "what", "threats": "what", "models": "what", "data": "what"}
 
 
 def list_(
@@ -27,11 +26,10 @@ def list_(
     if json:
         terminal.show_json(entries)
         return 0
-    from struthio.report.table import listing
+    from struthio.report import table
 
-    head = list(entries[0])
-    rows = [[_words(entry[name]) for name in head] for entry in entries]
-    terminal.show(listing(head, rows, wide=WIDE[kind]))
+    rows = [(e["name"], e["what"], [_words(e[k]) for k in e if k not in ("name", "what")]) for e in entries]
+    terminal.show(table.entries(rows))
     return 0
 
 
@@ -119,7 +117,8 @@ def described(name: str, kind: type[Any]) -> Entry:
 
     text = inspect.getdoc(kind) or ""
     summary, _, more = text.partition("\n\n")
-    meanings = _meanings(text)
+    docs = [inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__)]  # a family explains what it shares
+    meanings = {name: meaning for doc in docs for name, meaning in _meanings(doc).items()}
     options = [
         {"name": f.name, "type": str(f.type), "default": describe(_default(f)), "meaning": meanings.get(f.name, "")}
         for f in dataclasses.fields(kind)

@@ -18,7 +18,7 @@ from struthio.attacks.stream import Attacked
 from struthio.data.files import replacing
 
 ROWS, SHARDS, SUMMARY = "rows.parquet", "adversarials-*.safetensors", "summary.json"
-SHARD_BYTES = 64 * 2**20
+SHARD_BYTES = 16 * 2**20
 
 SCHEMA = pa.schema(
     [
@@ -40,7 +40,7 @@ class Saving:
     """A folder that takes results batch by batch; leaving the `with` block, by whatever way, keeps what was added.
 
     `rows.parquet` has one row a sample; `adversarials-00000.safetensors`, ... hold `id` int64 [m] and `x_adv` float32
-    [m, ...] in parts of some 64 MB; `summary.json` is written by `summary`. Files of an earlier run are replaced.
+    [m, ...] in parts of some 16 MB; `summary.json` is written by `summary`. Files of an earlier run are replaced.
 
     Args:
         folder: exists and can be written.

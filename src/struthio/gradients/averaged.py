@@ -30,7 +30,7 @@ class Averaged:
     samples: int = 20
 
     def __post_init__(self) -> None:
-        checks.positive(self.samples, "samples")
+        checks.count(self.samples, "samples")
 
     def __call__(
         self,
@@ -59,7 +59,7 @@ class Smoothed:
     samples: int = 20
 
     def __post_init__(self) -> None:
-        checks.positive(self.samples, "samples")
+        checks.count(self.samples, "samples")
         checks.positive(self.sigma, "sigma")
 
     def __call__(

@@ -30,7 +30,7 @@ class Estimated:
 
     def __post_init__(self) -> None:
         checks.one_of(self.method, ("nes", "spsa", "finite"), "method")
-        checks.positive(self.samples, "samples")
+        checks.count(self.samples, "samples")
         checks.positive(self.sigma, "sigma")
 
     @torch.no_grad()

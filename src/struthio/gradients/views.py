@@ -35,7 +35,7 @@ class Scaled:
     copies: int = 5
 
     def __post_init__(self) -> None:
-        checks.positive(self.copies, "copies")
+        checks.count(self.copies, "copies")
 
     def __call__(
         self, model: Model, see: See, z: Tensor, score: Score, generator: RowGenerator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,12 @@ def from_onnx(path: Path) -> nn.Module:
     except Exception as error:
         raise UserError(f"{path} is no ONNX file: {type(error).__name__}: {error}") from error
     _check_external(proto, path.parent)
-    exact = OnnxScores(str(path))
+    try:
+        exact = OnnxScores(str(path))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"onnxruntime cannot run {path}: {str(error)[:200]}") from error
     size = _input_size(exact)
     model = _convert(path, exact, size)
     model.eval()
@@ -62,7 +68,7 @@ def from_onnx(path: Path) -> nn.Module:
 
 
 def _check_external(proto: Any, folder: Path) -> None:
-    for tensor in proto.graph.initializer:
+    for tensor in _tensors(proto):
         for entry in tensor.external_data:
             if entry.key != "location":
                 continue
@@ -71,6 +77,17 @@ def _check_external(proto: Any, folder: Path) -> None:
                 raise UserError(f"the model names data outside its own folder ({entry.value}); it was refused.")
             if not place.is_file():
                 raise UserError(f"the model's data file {entry.value} is missing; it belongs beside the .onnx file.")
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor stored in the file, in whatever part of it: constants, graphs within graphs, functions."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for item in (value,) if hasattr(value, "ListFields") else value:
+                yield from _tensors(item)
 
 
 def _input_size(exact: OnnxScores) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from struthio.checks import UserError
+from struthio.models.program_check import check_program
 
 
 class Program(nn.Module):
@@ -24,6 +25,7 @@ class Program(nn.Module):
             raise UserError(f"there is no file {path}.")
         if not zipfile.is_zipfile(path):
             raise UserError(f"{path} is no program that torch.export.save wrote.")
+        check_program(path)  # torch.export.load falls back to full unpickling and evaluates expressions
         try:
             program = torch.export.load(path)
         except Exception as error:

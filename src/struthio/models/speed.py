@@ -167,7 +167,7 @@ def _folded(best: Prepared, x: Tensor, tolerance: float, agrees: Callable[[Prepa
 
 
 def _turned(best: Prepared, x: Tensor, agrees: Callable[[Prepared], bool]) -> Prepared | None:
-    """The same with weights and pictures in channels-last order, or None where that has no meaning or does not agree."""
+    """The same with weights and pictures in channels-last order; None where that means nothing or does not agree."""
     assert best._copy is not None
     if x.ndim != 4 or not any(isinstance(module, nn.Conv2d) for module in best._copy.modules()):
         return None

@@ -51,7 +51,8 @@ def with_stand_ins(model: nn.Module, stand_ins: Mapping[str, Callable[[Tensor], 
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     twin = copy.deepcopy(model, dict(shared))
     names = [name for name, _ in twin.named_modules() if name]
-    for name, instead in stand_ins.items():
+    # Deepest first, so that a part within another is still found under its name.
+    for name, instead in sorted(stand_ins.items(), key=lambda item: -item[0].count(".")):
         if name not in names:
             raise UserError(f"the model has no part {name!r}. {near_misses(name, names, 'parts')}")
         parent, _, leaf = name.rpartition(".")

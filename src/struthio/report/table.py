@@ -19,6 +19,18 @@ def listing(head: Sequence[str], rows: Iterable[Sequence[str]], wide: str = "") 
     return table
 
 
+def entries(rows: Iterable[tuple[str, str, Sequence[str]]]) -> Table:
+    """One thing an entry: its name, what it is, and below in pale letters what else is known."""
+    table = Table(box=None, padding=(0, 2, 1, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, what, others in rows:
+        beside = " · ".join(other for other in others if other)
+        text = Text(what)
+        table.add_row(Text(name), text.append(f"\n{beside}", style="dim") if beside else text)
+    return table
+
+
 def facts(rows: Iterable[tuple[str, str, str]]) -> Table:
     """One fact a line: what it is, its value, and in pale letters what belongs to it."""
     table = Table.grid(padding=(0, 2))
@@ -36,9 +48,8 @@ def pictures(rows: Iterable[Sequence[str]]) -> Table:
     table.add_column("picture", overflow="fold", min_width=12)
     for name in ("before", "after"):
         table.add_column(name, overflow="fold", min_width=11)
-    for name in ("size", "PNG", "JPEG 95", "JPEG 75"):
+    for name in ("size\ntime", "PNG", "JPEG 95", "JPEG 75"):
         table.add_column(name, no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*map(_cell, row))
     return table

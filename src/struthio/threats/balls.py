@@ -61,6 +61,13 @@ class Ball:
         """The norm of the change, [n]."""
         return norm(x_adv - x, self.p)
 
+    def allows(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """Rows within the radius and the limits, up to rounding, bool [n]."""
+        within = self.size(x, x_adv) <= torch.as_tensor(self.eps, device=x.device) * (1 + 1e-4) + 1e-6
+        if self.box is None:
+            return within
+        return within & ((x_adv - self.box.clip(x_adv)).abs() <= 1e-6 * self.box.width).flatten(1).all(1)
+
     def farthest(self, x: Tensor) -> Tensor:
         """The size of the largest change that the limits allow, [n]; infinite without limits."""
         if self.box is None:
@@ -199,7 +206,8 @@ class L0(Ball):
 
     def at(self, eps: float | Tensor) -> Self:
         """The same ball with another count, rounded up to a whole number."""
-        return replace(self, eps=eps.ceil() if isinstance(eps, Tensor) else float(math.ceil(eps)))
+        whole = eps.ceil() if isinstance(eps, Tensor) else float(torch.tensor(float(eps)).ceil())
+        return replace(self, eps=whole)
 
     def size(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """How many values or pixels differ, [n]."""

@@ -53,17 +53,27 @@ class Levels:
         """Raise UserError where x itself does not lie on the levels."""
         self.threat.check(x)
         off = float((self._round(x) - x).abs().max())
-        if off > 1e-4 * self.box.width / self.levels:
+        if off > self._slack:
             raise UserError(
                 f"x lies up to {off:.2g} beside the {self.levels} levels. Round it first, as a saved picture is: "
                 f"(x * {self.levels - 1}).round() / {self.levels - 1}."
             )
 
+    @property
+    def _slack(self) -> float:
+        return 1e-4 * self.box.width / self.levels
+
+    def _span(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = (torch.as_tensor(edge, dtype=x.dtype, device=x.device) for edge in (self.box.low, self.box.high))
+        return low, high - low
+
     def _place(self, x: Tensor) -> Tensor:
-        return (x - self.box.low) / (torch.as_tensor(self.box.high) - self.box.low) * (self.levels - 1)
+        low, span = self._span(x)
+        return (x - low) / span * (self.levels - 1)
 
     def _value(self, place: Tensor) -> Tensor:
-        return self.box.low + place / (self.levels - 1) * (torch.as_tensor(self.box.high) - self.box.low)
+        low, span = self._span(place)
+        return low + place / (self.levels - 1) * span
 
     def _round(self, x: Tensor) -> Tensor:
         return self._value(self._place(x).round())
@@ -79,12 +89,17 @@ class Levels:
     def apply(self, x: Tensor, z: Tensor) -> Tensor:
         """The rounded input; the gradient passes as if it were not rounded."""
         moved = self.threat.apply(x, z)
-        rounded = self._round(moved.detach())
-        here = self._place(x).round()
-        inward = self._value(here + (self._place(moved.detach()) - here + 1e-4 * (moved.detach() - x).sign()).trunc())
+        wanted, here = self._place(moved.detach()), self._place(x).round()
+        nearest = self._on(x, here, wanted.round())
+        # Rounding towards x keeps every ball: no value moves further than it wanted to.
+        inward = self._on(x, here, here + (wanted - here + 1e-4 * (wanted - here).sign()).trunc())
         eps = per_row(self.eps, x).flatten()
-        over = self.threat.size(x, rounded) > eps * (1 + 1e-5) + 1e-7
-        return straight_through(moved, self.box.clip(where_rows(over, inward, rounded)))
+        over = self.threat.size(x, nearest) > eps * (1 + 1e-5) + 1e-7
+        return straight_through(moved, where_rows(over, inward, nearest))
+
+    def _on(self, x: Tensor, here: Tensor, place: Tensor) -> Tensor:
+        """The values of these places; x itself, to the last bit, where the place is that of x."""
+        return torch.where(place == here, x, self.box.clip(self._value(place)))
 
     def steepest(self, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         """The steepest step of the inner threat."""
@@ -101,6 +116,11 @@ class Levels:
     def useful(self, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         """The gradient where a step is not lost."""
         return self.threat.useful(x, z, grad)
+
+    def allows(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """Rows that the inner threat allows and that lie on the levels, bool [n]."""
+        beside = (self._round(x_adv) - x_adv).abs() <= self._slack
+        return self.threat.allows(x, x_adv) & beside.flatten(1).all(1)
 
     def farthest(self, x: Tensor) -> Tensor:
         """The largest size that the inner threat's limits allow, [n]."""

@@ -89,6 +89,10 @@ class Masked:
         """The gradient where a step is not lost."""
         return self.threat.useful(x, z, grad * self.mask)
 
+    def allows(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """Rows that the inner threat allows and that changed nothing outside the mask, bool [n]."""
+        return self.threat.allows(x, x_adv) & self.size(x, x_adv).isfinite()
+
     def farthest(self, x: Tensor) -> Tensor:
         """The largest size that the inner threat's limits allow, [n]."""
         return self.threat.farthest(x)

@@ -43,13 +43,14 @@ def project_l2(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
         bounds = edge.double().square()
     inside = torch.minimum(squares, bounds).sum(1, keepdim=True) <= most
     u = torch.where(inside, 1.0, 0.0).to(squares)
-    free = squares > 0
+    moves = squares > 0
+    free = moves
     while True:
         slope = (squares * free).sum(1, keepdim=True)
-        fixed = (bounds.nan_to_num(posinf=0.0) * ~free).sum(1, keepdim=True)
+        fixed = (bounds.nan_to_num(posinf=0.0) * (moves & ~free)).sum(1, keepdim=True)
         better = ((most - fixed).clamp(min=0) / slope.clamp(min=1e-300)).clamp(max=1.0)
         u = torch.where(inside, u, torch.maximum(u, better))
-        still = (u * squares < bounds) & (squares > 0)
+        still = (u * squares < bounds) & moves
         if bool((inside | (still == free).all(1, keepdim=True)).all()):
             break
         free = still
@@ -91,7 +92,7 @@ def project_l0(d: Tensor, eps: Tensor | float, room: Room, pixels: bool) -> Tens
     zero.
     """
     clipped = clip(d, room)
-    gain = (d.square() - (d - clipped).square()).double()
+    gain = clipped.double() * (2 * d.double() - clipped.double())  # d^2 - (d - clipped)^2, without cancelling
     if pixels:
         gain = gain.sum(1, keepdim=True)
     flat = gain.flatten(1)

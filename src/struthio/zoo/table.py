@@ -63,10 +63,10 @@ ZOO: dict[str, Entry] = {
         DigitsCNN,
         "struthio",
         "zoo/weights/digits-cnn.safetensors",
-        "51ba9def73a618939a3bf77bcd91b3be9a4c9af0c9ecfa58ce2db319712b5b4d",
+        "3c8bc99311aa2ae9a5156d48ca3085d2f01ee5c843a67ceb3e452fa457f1fc6d",
         (1, 28, 28),
         10,
-        "",
+        "97.5 % of 1,000 test digits, 0.0 % under PGD-40 at Linf 0.3",
         "Apache-2.0",
     ),
     "digits-robust": Entry(
@@ -74,10 +74,10 @@ ZOO: dict[str, Entry] = {
         DigitsCNN,
         "struthio",
         "zoo/weights/digits-robust.safetensors",
-        "ef6969a972fbe57e92036622a9bd58ed317df17326a2d86b519cecabeaa19815",
+        "21223357b5ab003b2442981e2287ce4bd398dc8a881e08af5c99f339524c8e52",
         (1, 28, 28),
         10,
-        "",
+        "97.6 % of 1,000 test digits, 90.3 % under PGD-40 at Linf 0.3 (some 86 % under stronger attacks)",
         "Apache-2.0",
     ),
 }
@@ -129,7 +129,7 @@ def _inside(package: str, file: str) -> Path:
     path = Path(spec.origin).parent / file if spec and spec.origin else None
     if path is None or not path.exists():
         raise UserError(
-            f"{package.replace('_', '-')} holds the file {file}, and is not installed. "
+            f"the file {file} of the package {package.replace('_', '-')} is needed and is not here. "
             "Install it with: pip install 'struthio[zoo]'"
         )
     return path

@@ -1,0 +1,82 @@
+"""What is said of a batch job: its figures as a table or as JSON, and a doubt where they look odd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from struthio._version import __version__
+from struthio.cli import terminal
+from struthio.cli.saving import ROWS
+from struthio.cli.tally import Tally
+from struthio.describe import describe
+from struthio.models import Prepared
+from struthio.report import table
+from struthio.report.numbers import percent, seconds_text, size_text
+
+if TYPE_CHECKING:
+    from struthio.cli.batch import Job
+
+
+def doubt(tally: Tally) -> None:
+    """A model that is hardly ever right has probably other class numbers than the data."""
+    share = tally.figures()["clean_accuracy"]
+    if share["high"] < 0.2:
+        terminal.note(
+            f"the model is right on only {tally.correct} of {tally.rows} clean rows. Do data and model number their "
+            "classes alike, and does the model hold its own normalisation?"
+        )
+
+
+def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str, Any]:
+    """The options and the figures by name."""
+    notes = list(job.model.notes) if isinstance(job.model, Prepared) else []
+    return {
+        "struthio": __version__,
+        "model": job.options.model,
+        "weights": job.options.weights,
+        "data": job.options.data,
+        "attack": describe(job.attack),
+        "threat": describe(job.threat),
+        "goal": job.options.goal_text() or "untargeted",
+        "seed": job.options.seed,
+        "batch_size": job.batch_size,
+        "prepared": notes,
+        "complete": complete,
+        **tally.figures(),
+        "seconds": round(seconds, 3),
+    }
+
+
+def tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
+    """Print the figures, as a table or as JSON."""
+    if job.options.json:
+        terminal.show_json(found)
+        return
+    p = getattr(job.threat, "p", None)
+    median, mean = (found[name] for name in ("median_size", "mean_size"))
+    sizes = ("none", "") if median is None else (size_text(median, p), f"median; mean {size_text(mean, p)}")
+    kept = f"{job.options.output}/{ROWS}" if job.options.output else ""
+    lines = [
+        ("model", f"{found['model']}" + (f" with {found['weights']}" if found["weights"] else ""), ""),
+        ("data", f"{found['data']}, {tally.rows} of {len(job.data)} rows", ""),
+        ("attack", f"{found['attack']}, {found['goal']}", ""),
+        ("threat", found["threat"], ""),
+        ("", "", ""),
+        ("clean accuracy", *_share_text(found["clean_accuracy"])),
+        ("robust accuracy", *_share_text(found["robust_accuracy"])),
+        ("success rate", *_share_text(found["success_rate"], "attacked")),
+        ("size of successes", *sizes),
+        ("cost of a row", f"{found['forwards_per_row']:.1f}", f"forwards, {found['backwards_per_row']:.1f} backwards"),
+        ("time", seconds_text(found["seconds"]), ""),
+        *([("rows", kept, "")] if kept else []),
+        ("", "", ""),
+        ("prepared", "; ".join(found["prepared"]) or "no", ""),
+    ]  # fmt: skip
+    terminal.show(table.facts(lines))
+
+
+def _share_text(share: dict[str, Any] | None, of: str = "rows") -> tuple[str, str]:
+    if share is None:
+        return "none", f"no {of}"
+    within = f"{percent(share['low'])} to {percent(share['high'])}"
+    return percent(share["share"]), f"{share['count']} of {share['of']} {of} (95 %: {within})"

@@ -1,0 +1,119 @@
+"""The situations in which every promise is tried: each norm plain, masked, on levels, and between other limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from struthio.attacks.base import Attack
+from struthio.goals import Untargeted
+from struthio.result import Result
+from struthio.rows import RowGenerator, Rows
+from struthio.testing.models import small_inputs, small_net
+from struthio.threats import L0, L1, L2, PIXELS, Box, Levels, Linf, Masked
+from struthio.threats.balls import Ball
+from struthio.types import Goal, Threat
+
+FEW = {"steps": 6, "samples": 2, "copies": 3, "targets": 3}  # enough to keep a promise by, and quick
+BALLS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+RADII = {"linf": 8 / 255, "l2": 0.3, "l1": 1.5, "l0": 2.0}  # at which some rows hold and some do not
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model, rows of input, a goal and a threat that fit together.
+
+    Attributes:
+        name: what is special about it.
+        model: a small network in float64.
+        x: the inputs, [n, 3, side, side].
+        goal: away from the classes that the model gives x.
+        threat: what may change.
+        norm: the norm of the threat's ball.
+        box: the limits of x.
+        ids: the numbers of the rows, which name their random numbers.
+    """
+
+    name: str
+    model: nn.Module
+    x: Tensor
+    goal: Goal
+    threat: Threat
+    norm: str
+    box: Box
+    ids: Tensor
+
+    def __getitem__(self, rows: Rows) -> Setting:
+        return replace(
+            self, x=self.x[rows], goal=self.goal[rows], threat=self.threat[rows], ids=self.ids[rows]
+        )
+
+    def run(self, attack: Attack, **other: Any) -> Result:
+        """The attack in this setting; `model`, `goal` or `threat` may be replaced for the call."""
+        given = {"model": self.model, "goal": self.goal, "threat": self.threat, **other}
+        generator = RowGenerator.seeded(SEED, self.ids)
+        return attack(given["model"], self.x, given["goal"], given["threat"], generator)
+
+
+def settings(norms: tuple[str, ...]) -> list[Setting]:
+    """For each norm: 8 rows of side 8 plain, 3 rows of side 5 masked, on levels, and in [-1, 1] with a radius a row."""
+    return [made for norm in norms for made in (plain(norm), masked(norm), on_levels(norm), in_another_box(norm))]
+
+
+def plainly(norms: tuple[str, ...]) -> list[Setting]:
+    """The plain setting of each norm."""
+    return [plain(norm) for norm in norms]
+
+
+def once(norms: tuple[str, ...]) -> list[Setting]:
+    """One setting, for what does not depend on it."""
+    return [plain(norms[0])]
+
+
+def plain(norm: str) -> Setting:
+    """Pixels in [0, 1], one radius."""
+    return _setting(f"{norm} plain", norm, BALLS[norm](RADII[norm]), 8, 8, PIXELS)
+
+
+def masked(norm: str) -> Setting:
+    """One mask a row, which leaves two thirds of the values free."""
+    free = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(1)) < 0.67
+    return _setting(f"{norm} masked", norm, Masked(BALLS[norm](RADII[norm]), free, each=True), 3, 5, PIXELS)
+
+
+def on_levels(norm: str) -> Setting:
+    """On the 256 levels of an 8-bit picture."""
+    return _setting(f"{norm} on levels", norm, Levels(BALLS[norm](RADII[norm])), 3, 8, PIXELS)
+
+
+def in_another_box(norm: str) -> Setting:
+    """Inputs in [-1, 1], and radii that differ by row."""
+    box = Box(-1.0, 1.0)
+    radii = RADII[norm] * torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64)
+    return _setting(f"{norm} in [-1, 1]", norm, BALLS[norm](radii, box), 3, 5, box)
+
+
+def _setting(name: str, norm: str, threat: Threat, n: int, side: int, box: Box) -> Setting:
+    model, x = small_net(side), small_inputs(n, side, box=box)
+    with torch.no_grad():
+        labels = model(x).argmax(1)
+    return Setting(name, model, x, Untargeted(labels), threat, norm, box, torch.arange(100, 100 + n))
+
+
+def quick(attack: Attack) -> Attack:
+    """The same attack with fewer steps, samples, copies and targets, and so for the attacks inside it."""
+    fewer: dict[str, Any] = {}
+    for field in dataclasses.fields(attack):
+        value = getattr(attack, field.name)
+        if field.name in FEW and (value is None or value > FEW[field.name]):
+            fewer[field.name] = FEW[field.name]
+        elif isinstance(value, Attack):
+            fewer[field.name] = quick(value)
+        elif isinstance(value, tuple) and value and all(isinstance(part, Attack) for part in value):
+            fewer[field.name] = tuple(map(quick, value))
+    return replace(attack, **fewer)

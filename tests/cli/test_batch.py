@@ -1,0 +1,252 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from struthio.cli import batch
+
+
+@pytest.fixture
+def attack(run, models, rows):
+    def call(*arguments, model="colours", data=rows, threat="linf:22/255"):
+        named = ["--threat", threat] if threat else []
+        return run("attack", "--model", f"{models}:{model}", "--data", data, *named, *arguments)
+
+    return call
+
+
+def test_figures_have_their_closed_form(attack):
+    """Rows 0 to 3 are behind by 10 to 40 levels and fall to 22 on both sides; the last two are wrong already."""
+    found = attack("--json").json()
+    assert found["complete"]
+    assert (found["clean_accuracy"]["count"], found["clean_accuracy"]["of"]) == (8, 10)
+    assert found["robust_accuracy"]["count"] == 4
+    assert (found["success_rate"]["count"], found["success_rate"]["of"]) == (4, 8)
+    assert 5 / 255 < found["median_size"] <= found["mean_size"] * 1.5 <= 22.01 * 1.5 / 255
+    assert found["clean_accuracy"]["low"] == pytest.approx(0.4439, abs=1e-4)
+    assert found["clean_accuracy"]["high"] == pytest.approx(0.9748, abs=1e-4)
+
+
+def test_the_table_fits_and_says_all(attack):
+    said = attack("-n", 6)
+    assert said.status == 0
+    assert max(map(len, said.out.splitlines())) <= 80
+    for words in ("6 of 10 rows", "PGD(), untargeted", "clean accuracy", "66.7 %", "4 of 6 attacked", "prepared"):
+        assert words in said.out
+
+
+def test_rows_and_adversarials_are_kept(attack, tmp_path):
+    attack("-o", tmp_path / "kept", "--batch-size", 3)
+    table = pq.read_table(tmp_path / "kept" / "rows.parquet").to_pydict()
+    assert table["id"] == list(range(10))
+    assert table["label"] == [0] * 8 + [1] * 2
+    assert table["success"] == [True] * 4 + [False] * 4 + [True] * 2
+    assert table["correct"] == [True] * 8 + [False] * 2
+    assert table["forwards"][-1] == 1
+    shard = load_file(tmp_path / "kept" / "adversarials-00000.safetensors")
+    assert shard["id"].tolist() == list(range(10))
+    assert shard["x_adv"].shape == (10, 3, 16, 16)
+    means = shard["x_adv"].mean((2, 3))
+    assert means.argmax(1).tolist() == table["predicted_adv"]
+    summary = json.loads((tmp_path / "kept" / "summary.json").read_text())
+    assert summary["attack"] == "PGD()"
+    assert summary["complete"]
+
+
+def test_no_answer_depends_on_the_batch_size(attack, tmp_path):
+    for size in (1, 4):
+        attack("-o", tmp_path / str(size), "--batch-size", size, "--no-prepare")
+    first, second = (pq.read_table(tmp_path / size / "rows.parquet").to_pydict() for size in "14")
+    assert first["forwards"] == second["forwards"]
+    assert first["size"] == pytest.approx(second["size"], abs=1e-6)
+
+
+def test_a_second_run_leaves_nothing_of_the_first(attack, tmp_path, monkeypatch):
+    monkeypatch.setattr("struthio.cli.saving.SHARD_BYTES", 1)
+    attack("-o", tmp_path / "kept", "--batch-size", 2)
+    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 5
+    attack("-o", tmp_path / "kept", "--batch-size", 2, "-n", 2)
+    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 1
+    assert pq.read_table(tmp_path / "kept" / "rows.parquet").num_rows == 2
+
+
+def test_goals_by_name_and_number(attack):
+    by_name = attack("--to", "scarlet", "--json").json()
+    assert by_name["success_rate"] is None  # every row is red already
+    assert attack("--goal", "to:2", "--json").json()["success_rate"]["count"] == 4
+    assert attack("--goal", "second", "--json").json()["success_rate"]["count"] == 4
+    attack("--to", "purple").refused("no class is called 'purple'")
+    attack("--goal", "to:").refused("is no goal")
+
+
+def test_restarts_and_options_reach_the_attack(attack):
+    assert attack("--restarts", 3, "-O", "loss=margin", "--json").json()["attack"] == "PGD(restarts=3, loss=Margin())"
+    assert attack("--restarts", 2, "-a", "fgsm", "--json").json()["attack"] == "Repeat(attack=FGSM(), times=2)"
+    assert attack("--levels", "--json").json()["threat"] == "Levels(threat=Linf(eps=22/255))"
+
+
+def test_the_seed_is_told(attack):
+    assert attack("--seed", 5, "--json").json()["seed"] == 5
+
+
+def test_pictures_without_labels_keep_their_names(attack, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, colour in (("a.png", (200, 100, 100)), ("b.png", (100, 100, 200))):
+        Image.new("RGB", (16, 16), colour).save(folder / name)
+    said = attack("-o", tmp_path / "kept", data=folder, threat="linf:60/255")
+    assert said.status == 0
+    assert "no labels" in said.err
+    table = pq.read_table(tmp_path / "kept" / "rows.parquet").to_pydict()
+    assert table["name"] == ["a.png", "b.png"]
+    assert table["label"] == [0, 2]
+
+
+def test_probabilities_are_noted_and_taken_as_such(attack):
+    said = attack("--json", model="sure")
+    assert said.status == 0
+    assert "look like probabilities" in said.err
+    assert said.json()["success_rate"]["count"] == 4
+
+
+def test_dlr_on_two_classes(attack, rows, tmp_path):
+    np.savez(tmp_path / "two.npz", x=np.load(rows)["x"], y=np.zeros(10, np.int64))
+    attack("-O", "loss=dlr", model="two", data=tmp_path / "two.npz").refused("2", "Margin()")
+
+
+def test_labels_that_the_model_does_not_have(attack, rows, tmp_path):
+    np.savez(tmp_path / "nine.npz", x=np.load(rows)["x"], y=np.full(10, 9))
+    attack(data=tmp_path / "nine.npz").refused("the model knows")
+
+
+def test_a_model_that_is_hardly_ever_right_is_doubted(attack, rows, tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.repeat(np.load(rows)["x"], 3, 0), y=np.full(30, 1))
+    assert "number their classes alike" in attack(data=tmp_path / "other.npz").err
+    assert "number their classes alike" not in attack().err
+
+
+def test_nan_data(attack, tmp_path):
+    x = np.full((4, 3, 16, 16), 0.5, np.float32)
+    x[2, 0, 3, 3] = np.nan
+    np.savez(tmp_path / "nan.npz", x=x, y=np.zeros(4, np.int64))
+    attack(data=tmp_path / "nan.npz").refused("NaN")
+
+
+def test_a_checkpoint_with_code_in_it(attack, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    torch.save({"scale": Evil()}, tmp_path / "evil.pt")
+    attack("--weights", tmp_path / "evil.pt", model="weighed").refused("evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_are_told(attack, tmp_path):
+    torch.save({"scale": torch.tensor(2.0)}, tmp_path / "good.pt")
+    assert attack("--weights", tmp_path / "good.pt", "--json", model="weighed").json()["weights"].endswith("good.pt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-t", "linf:8"], ["Is 8/255 meant?"]),
+        (["-n", "0"], ["-n is 0"]),
+        (["--batch-size", "0"], ["--batch-size is 0"]),
+        (["--full-size"], ["--full-size is for pictures"]),
+        (["-a", "bim", "-t", "l2:1"], ["linf", "the threat is l2"]),
+        (["-O", "loss=huge"], ["is a loss, one of ce, margin, logit, dlr"]),
+        (["-O", "steps=2.5"], ["steps takes int"]),
+    ],
+)
+def test_mistakes_say_what_is_needed(attack, arguments, words):
+    threat = None if "-t" in arguments else "linf:22/255"
+    attack(*arguments, threat=threat).refused(*words)
+
+
+def test_what_was_not_said(run, attack, models):
+    attack(threat=None).refused("--threat linf:8/255")
+    run("attack", "--data", "data:digits", "--threat", "linf:0.1").refused("--model zoo:digits-cnn")
+    run("attack").refused("nothing to attack was given")
+    attack(data="data:digitz").refused("data:digits")
+
+
+def test_an_empty_folder_and_an_unwritable_one(attack, tmp_path):
+    (tmp_path / "empty").mkdir()
+    attack(data=tmp_path / "empty").refused("holds no picture")
+    (tmp_path / "file").write_text("in the way")
+    attack("-o", tmp_path / "file").refused("a folder to write into is needed")
+
+
+@pytest.mark.parametrize(("thrown", "status"), [(KeyboardInterrupt(), 130), (batch.UserError("row 7 is odd"), 2)])
+def test_what_is_done_is_kept_when_it_ends_early(attack, tmp_path, monkeypatch, thrown, status):
+    whole = batch.stream
+
+    def cut(*arguments, **options):
+        parts = whole(*arguments, **options)
+        yield next(parts)
+        yield next(parts)
+        raise thrown
+
+    monkeypatch.setattr(batch, "stream", cut)
+    said = attack("-o", tmp_path / "kept", "--batch-size", 3, "--json")
+    assert said.status == status
+    assert said.json()["rows"] == 6
+    assert said.json()["complete"] is False
+    assert "6 of 10 rows are done" in said.err
+    assert pq.read_table(tmp_path / "kept" / "rows.parquet").num_rows == 6
+    assert len(load_file(tmp_path / "kept" / "adversarials-00000.safetensors")["id"]) == 6
+
+
+def test_a_real_ctrl_c(tmp_path, rows):
+    slow = """
+        import pathlib, time
+        import torch
+        from torch import nn
+
+        class Slow(nn.Module):
+            def forward(self, x):
+                time.sleep(0.05)
+                return 40 * x.mean((2, 3))
+
+        def slow():
+            return Slow()
+    """
+    (tmp_path / "slow.py").write_text(textwrap.dedent(slow))
+    kept = tmp_path / "kept"
+    command = [
+        sys.executable,
+        "-m",
+        "struthio.cli",
+        "attack",
+        "--model",
+        f"{tmp_path}/slow.py:slow",
+        "--data",
+        str(rows),
+    ]
+    command += ["--threat", "linf:1/255", "--batch-size", "1", "--no-prepare", "-o", str(kept)]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (kept / "rows.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(4)
+    job.send_signal(signal.SIGINT)
+    out, err = job.communicate(timeout=30)
+    assert job.returncode == 130, err
+    assert "Traceback" not in err
+    done = pq.read_table(kept / "rows.parquet").num_rows
+    assert 1 <= done < 10
+    assert f"{done} of 10 rows are done" in err
+    assert "robust accuracy" in out
+    assert json.loads(Path(kept / "summary.json").read_text())["rows"] == done

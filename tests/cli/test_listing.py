@@ -1,0 +1,46 @@
+import pytest
+
+from struthio.attacks.registry import ATTACKS
+
+
+@pytest.mark.parametrize("kind", ["attacks", "threats", "models", "data"])
+def test_every_list_as_a_table_and_as_json(run, kind):
+    table, listed = run("list", kind), run("list", kind, "--json")
+    assert table.status == listed.status == 0
+    assert table.err == listed.err == ""
+    assert "\x1b" not in table.out
+    assert max(map(len, table.out.splitlines())) <= 80
+    for entry in listed.json():
+        assert entry["what"]
+        assert entry["name"].split()[0] in table.out
+
+
+def test_every_attack_is_listed(run):
+    entries = {entry["name"]: entry for entry in run("list", "attacks", "--json").json()}
+    assert set(entries) == set(ATTACKS)
+    assert entries["pgd"]["paper"].endswith("arXiv 1706.06083")
+    assert entries["apgd"]["norms"] == ["linf", "l2", "l1"]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_option_of_every_attack_is_explained(run, name):
+    shown = run("show", name, "--json").json()
+    assert shown["summary"]
+    assert shown["paper"]
+    for option in shown["options"]:
+        assert option["meaning"], option["name"]
+
+
+def test_show(run):
+    said = run("show", "PGD")
+    assert said.status == 0
+    for words in ("PGD: Projected gradient ascent", "arXiv 1706.06083", "2.5 / steps", "--attack pgd --threat linf"):
+        assert words in said.out
+    assert run("show", "bim", "--json").json()["options"][0] == {
+        "name": "steps",
+        "type": "int | None",
+        "default": "None",
+        "meaning": "how many; None takes the paper's min(e + 4, 1.25 e) for a radius of e levels of 255.",
+    }
+    run("show", "pdg").refused("no attack is called 'pdg'", "pgd")
+    run("list", "attack").refused("attacks")
