@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from bench.jobs import Found, Job, Run
+from bench.jobs import Found, Job, Tool
 
 
-def prepare(job: Job) -> Run:
+def prepare(job: Job) -> Tool:
     """`steps` times a forward and a gradient at x itself. It finds nothing, so its x_adv is x."""
 
     def run() -> Found:
@@ -17,4 +17,4 @@ def prepare(job: Job) -> Run:
             torch.autograd.grad(F.cross_entropy(job.model(x), job.y, reduction="sum"), x)
         return job.x, None
 
-    return run
+    return Tool(run, (job.model,))

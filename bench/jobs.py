@@ -1,4 +1,4 @@
-"""What every tool is asked to do: one attack with all its numbers named, so that nobody works with defaults of their own."""
+"""What every tool is asked to do: one attack with all its numbers named, so that no default differs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 Found = tuple[Tensor, Tensor | None]  # x_adv [n, ...], and whether each row won, where the tool says so by itself
-Run = Callable[[], Found]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """An attack by one tool, set up and ready to run.
+
+    Attributes:
+        run: does it, every time from the beginning.
+        models: the modules that it asks, each counted.
+    """
+
+    run: Callable[[], Found]
+    models: tuple[nn.Module, ...]
+
 
 STEPS = {"fgsm": 1, "mi-fgsm": 10, "pgd-linf": 40, "pgd-l2": 40, "apgd-ce": 100}
 SHARE = {"fgsm": 1.0, "mi-fgsm": 1 / 10, "pgd-linf": 2.5 / 40, "pgd-l2": 2.5 / 40, "apgd-ce": 2.0}

@@ -48,23 +48,21 @@ def digits_cnn(rows: int) -> Case:
 
 def cifar(rows: int) -> Case:
     """ResNet-20 with its published weights on real pictures where STRUTHIO_DATA holds them; else random both."""
-    normalize = st.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     folder = os.environ.get("STRUTHIO_DATA")
     if not folder:
-        return _random_cifar(normalize, rows)
-    net = ResNet20()
+        return _random_cifar(rows)
+    model = ResNet20().eval()
     saved = torch.load(Path(folder) / "checkpoints/resnet20-12fca82f.th", weights_only=True, map_location="cpu")
-    net.load_state_dict({name.removeprefix("module."): value for name, value in saved["state_dict"].items()})
-    model = nn.Sequential(normalize, net).eval()
+    model.load_state_dict({name.removeprefix("module."): value for name, value in saved["state_dict"].items()})
     x, y = _right(model, *_packed(Path(folder) / "cifar10/test_jpeg.npz", 2 * rows), rows)
     note = "published weights, CIFAR-10 test pictures after JPEG compression"
     return Case("ResNet-20", model, x, y, {"linf": 1 / 255, "l2": 0.15}, note)
 
 
-def _random_cifar(normalize: nn.Module, rows: int) -> Case:
+def _random_cifar(rows: int) -> Case:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = nn.Sequential(normalize, ResNet20()).eval()
+        model = ResNet20().eval()
         x = torch.rand(rows, 3, 32, 32)
     note = "RANDOM weights on noise, labelled by the network itself: times count, success does not"
     return Case("ResNet-20", model, x, _answers(model, x), {"linf": 1 / 255, "l2": 0.15}, note)
@@ -76,7 +74,9 @@ def _packed(path: Path, rows: int) -> tuple[Tensor, Tensor]:
         data, ends, header, labels = file["data"], file["offsets"], file["header"].tobytes(), file["labels"]
     parts = [header + data[ends[i] : ends[i + 1]].tobytes() for i in range(rows)]
     x = np.stack([np.asarray(Image.open(io.BytesIO(part)).convert("RGB")) for part in parts])
-    return torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels[:rows].astype(np.int64))
+    return torch.from_numpy(x).permute(0, 3, 1, 2).float().contiguous() / 255, torch.from_numpy(
+        labels[:rows].astype(np.int64)
+    )
 
 
 def efficientnet(rows: int) -> Case:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import struthio as st
-from bench.jobs import Found, Job, Run
+from bench.jobs import Found, Job, Tool
 from struthio.attacks import Attack
 
 WAYS = {  # the column, whether rows that are won leave the batch, whether the model is prepared
@@ -17,7 +15,7 @@ WAYS = {  # the column, whether rows that are won leave the batch, whether the m
 
 
 def attack_of(job: Job, leave: bool) -> Attack:
-    """The attack of a job. FGSM and MI-FGSM return their last iterate, so no row can leave."""
+    """The attack of a job."""
     keep = "first" if leave else "best"
     attacks = {
         "fgsm": st.FGSM(),
@@ -29,22 +27,23 @@ def attack_of(job: Job, leave: bool) -> Attack:
     return attacks[job.attack]
 
 
-def can_leave(job: Job) -> bool:
-    """Whether the two ways differ for this attack."""
-    return job.attack not in ("fgsm", "mi-fgsm")
+def ways(job: Job) -> list[str]:
+    """The ways that differ for this attack: FGSM and MI-FGSM return their last iterate, so no row can leave."""
+    last = job.attack in ("fgsm", "mi-fgsm")
+    return [way for way, (leave, _) in WAYS.items() if leave or not last]
 
 
-def prepare(way: str, job: Job) -> Run:
+def prepare(way: str, job: Job) -> Tool:
     """The attack in one of the four WAYS, ready to run."""
     leave, fast = WAYS[way]
-    if fast:
-        job = replace(job, model=st.prepare(job.model, job.x))
+    model = st.prepare(job.model, job.x) if fast else job.model
     attack = attack_of(job, leave)
     goal = st.Untargeted(job.y)
     threat = st.L2(job.eps) if job.norm == 2 else st.Linf(job.eps)
 
     def run() -> Found:
-        result = attack(job.model, job.x, goal, threat)
+        result = attack(model, job.x, goal, threat)
         return result.x_adv, result.success
 
-    return run
+    # What is won on a prepared model is confirmed on the one given, so both are asked.
+    return Tool(run, (model, job.model) if getattr(model, "fast", job.model) is not job.model else (job.model,))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.jobs import Found, Job, Run
+from bench.jobs import Found, Job, Tool
 from bench.jobs import job as make_job
 
 DISTRIBUTIONS = {
@@ -27,6 +27,7 @@ DISTRIBUTIONS = {
     "adversarial-library": "adv-lib",
     "ART": "adversarial-robustness-toolbox",
 }
+Run = Callable[[], Found]
 NEVER_USED = ("torchvision", "torchvision.models", "torchvision.transforms", "visdom")
 
 
@@ -56,10 +57,11 @@ def installed() -> dict[str, str]:
     return found
 
 
-def prepare(name: str, job: Job) -> Run | None:
+def prepare(name: str, job: Job) -> Tool | None:
     """A peer's attack, set up and ready to run, or None where the peer does not have it."""
     stand_in_for_missing()
-    return _PEERS[name](job)
+    run = _PEERS[name](job)
+    return None if run is None else Tool(run, (job.model,))
 
 
 def run(
@@ -67,7 +69,7 @@ def run(
 ) -> Tensor | None:
     """One attack by one peer: x_adv [n, ...], or None where the peer does not have it."""
     ready = prepare(name, make_job(attack, model, x, y, eps, steps))
-    return None if ready is None else ready()[0]
+    return None if ready is None else ready.run()[0]
 
 
 def _foolbox(job: Job) -> Run | None:

@@ -57,6 +57,8 @@ class Untargeted:
     def check_outputs(self, outputs: Tensor) -> None:
         """Raise UserError where a label is not a class of the model."""
         _known(outputs, self.labels, "labels")
+        if self.toward is not None:
+            _known(outputs, self.toward, "leading targets")
 
     def __getitem__(self, rows: Rows) -> Untargeted:
         return Untargeted(self.labels[rows], pick(self.toward, rows))
@@ -98,6 +100,8 @@ class Targeted:
     def check_outputs(self, outputs: Tensor) -> None:
         """Raise UserError where a target is not a class of the model."""
         _known(outputs, self.targets, "targets")
+        if self.labels is not None:
+            _known(outputs, self.labels, "labels")
 
     def __getitem__(self, rows: Rows) -> Targeted:
         return Targeted(self.targets[rows], pick(self.labels, rows))

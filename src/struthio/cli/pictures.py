@@ -59,7 +59,9 @@ def _job(options: Options) -> Job:
         raise UserError("what the pictures shall become was not said. Give --to CLASS, or --untargeted.")
     if options.weights is not None and options.model is None:
         raise UserError("--weights belong to a model from code; name it with --model FILE.py:FACTORY.")
-    attack = chosen_attack(options, keep="best")
+    # At full size a random start would leave grain where the network does not look.
+    still = {"random_start": False} if options.full_size and options.restarts is None else {}
+    attack = chosen_attack(options, keep="best", **still)
     threat = chosen_threat(options.threat or THREAT, options.levels is not False)
     folder = writable_folder(options.output or FOLDER)
     model = load_network(options, options.model or MODEL)

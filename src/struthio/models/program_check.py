@@ -25,11 +25,12 @@ TARGET = re.compile(
     r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|pos|abs|eq|ne|lt|le|gt|ge|and_|or_|not_)"
 )
 # What the size of a tensor may be made of: arithmetic and comparisons, none of which runs text.
-CALLS = set(
-    "Symbol Integer Float Rational Add Mul Pow Max Min Mod Abs PythonMod FloorDiv CleanDiv CeilDiv IntTrueDiv FloatTrueDiv "
-    "PowByNatural ModularIndexing ToFloat TruncToInt FloorToInt CeilToInt floor ceiling And Or Not Eq Ne Equality "
-    "Unequality GreaterThan LessThan StrictGreaterThan StrictLessThan size".split()
-)
+CALLS = {
+    *("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "PowByNatural", "Abs", "Max", "Min", "Mod"),
+    *("PythonMod", "FloorDiv", "CleanDiv", "CeilDiv", "IntTrueDiv", "FloatTrueDiv", "ModularIndexing", "ToFloat"),
+    *("TruncToInt", "FloorToInt", "CeilToInt", "floor", "ceiling", "And", "Or", "Not", "Eq", "Ne", "Equality"),
+    *("Unequality", "GreaterThan", "LessThan", "StrictGreaterThan", "StrictLessThan", "size"),
+}
 
 
 def check_program(path: Path) -> None:

@@ -1,15 +1,35 @@
 """The public contract suite: what every attack and every threat promises, to be run on your own.
 
-    from struthio.testing import attack_promises, check_attack
+    from struthio.testing import attack_promises, check_attack, check_threat
 
     check_attack(MyAttack(steps=20))
+    check_threat(MyThreat(0.1))
 
     @pytest.mark.parametrize("promise", attack_promises())
     def test_my_attack(promise):
         promise(MyAttack())
 """
 
+from struthio.testing.models import (
+    LinearModel,
+    exact_distance,
+    linear_model,
+    small_inputs,
+    small_net,
+)
 from struthio.testing.promises import attack_promises, check_attack
 from struthio.testing.require import BrokenPromise
+from struthio.testing.threats import check_threat, threat_promises
 
-__all__ = ["BrokenPromise", "attack_promises", "check_attack"]
+__all__ = [
+    "BrokenPromise",
+    "LinearModel",
+    "attack_promises",
+    "check_attack",
+    "check_threat",
+    "exact_distance",
+    "linear_model",
+    "small_inputs",
+    "small_net",
+    "threat_promises",
+]

@@ -14,12 +14,11 @@ from struthio.goals import Untargeted
 from struthio.result import Result
 from struthio.rows import RowGenerator, Rows
 from struthio.testing.models import small_inputs, small_net
-from struthio.threats import L0, L1, L2, PIXELS, Box, Levels, Linf, Masked
-from struthio.threats.balls import Ball
+from struthio.threats import PIXELS, THREATS, Box, Levels, Masked
 from struthio.types import Goal, Threat
 
 FEW = {"steps": 6, "samples": 2, "copies": 3, "targets": 3}  # enough to keep a promise by, and quick
-BALLS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+BALLS = THREATS  # by norm
 RADII = {"linf": 8 / 255, "l2": 0.3, "l1": 1.5, "l0": 2.0}  # at which some rows hold and some do not
 SEED = 7
 

@@ -92,8 +92,8 @@ class Ball:
     def _room(self, x: Tensor) -> projections.Room:
         return None if self.box is None else self.box.room(x)
 
-    def _radius(self, x: Tensor) -> Tensor:
-        return per_row(self.eps, x)
+    def _radius(self, x: Tensor) -> Tensor | float:
+        return per_row(self.eps, x) if isinstance(self.eps, Tensor) else self.eps
 
     def _inside(self, x: Tensor, z: Tensor) -> Tensor:
         return projections.clip(z, self._room(x))

@@ -52,6 +52,12 @@ class Levels:
     def check(self, x: Tensor) -> None:
         """Raise UserError where x itself does not lie on the levels."""
         self.threat.check(x)
+        inner = getattr(self.threat, "box", self.box)
+        if inner is None or (inner.low, inner.high) != (self.box.low, self.box.high):
+            raise UserError(
+                f"the levels lie in {self.box}, but {type(self.threat).__name__} is limited to {inner}. "
+                "Name the same limits for both: Levels(threat, box=threat.box)."
+            )
         off = float((self._round(x) - x).abs().max())
         if off > self._slack:
             raise UserError(

@@ -1,0 +1,109 @@
+"""Every attack on every network by every tool: `python -m bench.run [--quick] [--only TEXT] -o bench/results`.
+
+All tools share one process and take turns, so that whatever else the machine does falls on all alike; the least time
+of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from bench import floor, ours, peers, table
+from bench.jobs import STEPS, Job, Tool, job
+from bench.machine import facts
+from bench.measure import counted, once, won
+from bench.nets import CASES, Case
+
+ROWS = {"digits": 100, "cifar": 100, "imagenet": 4}
+REPEATS = {"fgsm": 15, "mi-fgsm": 5, "pgd-linf": 3, "pgd-l2": 3, "apgd-ce": 3}
+
+
+def tools(task: Job) -> dict[str, Tool]:
+    """All that can do this job, each with a copy of the network of its own."""
+
+    def own() -> Job:
+        return Job(**{**vars(task), "model": copy.deepcopy(task.model)})
+
+    found = {"floor": floor.prepare(own())}
+    for name in peers.installed():
+        tool = peers.prepare(name, own())
+        if tool is not None:
+            found[name] = tool
+    for way in ours.ways(task):
+        found[way] = ours.prepare(way, own())
+    return found
+
+
+def measure(case: Case, task: Job, repeats: int, progress: Progress, step: TaskID) -> dict[str, dict[str, float]]:
+    """A line for each tool: seconds (least, most, before the verdict), success in [0, 1], passes a row."""
+    ready = tools(task)
+    progress.update(step, total=len(ready) * (repeats + 1), completed=0)
+    lines = {}
+    for name, tool in ready.items():
+        progress.update(step, description=f"{case.name}, {task.attack}, {name}: counting", advance=1)
+        x_adv, passes = counted(tool, len(task.x))
+        lines[name] = {"success": float(won(task, x_adv).float().mean()), **vars(passes)}
+    for turn in range(repeats):
+        for name, tool in ready.items():
+            progress.update(step, description=f"{case.name}, {task.attack}, {name}: turn {turn + 1}", advance=1)
+            found, judged = once(tool, task)
+            line = lines[name]
+            line["seconds"] = min(judged, line.get("seconds", judged))
+            line["slowest"] = max(judged, line.get("slowest", judged))
+            line["unjudged"] = min(found, line.get("unjudged", found))
+    for line in lines.values():
+        line["ratio"] = line["seconds"] / lines["floor"]["seconds"]
+        line["unjudged_ratio"] = line["unjudged"] / lines["floor"]["unjudged"]
+    return lines
+
+
+def chosen(only: list[str] | None) -> list[tuple[str, str]]:
+    """The (case, attack) pairs whose `case/attack` contains one of these texts; all without any."""
+    pairs = [(case, attack) for case in CASES for attack in STEPS]
+    return [pair for pair in pairs if not only or any(text in "/".join(pair) for text in only)]
+
+
+def main() -> None:
+    """Measure, and write attacks.md and attacks.json as each row is done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="few rows, at most 5 steps, one turn: does everything run?"
+    )
+    parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose CASE/ATTACK contains TEXT")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for attacks.md and attacks.json")
+    wanted = parser.parse_args()
+    wanted.output.mkdir(parents=True, exist_ok=True)
+    warnings.filterwarnings("ignore")
+    cases: dict[str, Case] = {}
+    rows: list[dict] = []
+    with Progress(console=Console(stderr=True)) as progress:
+        pairs = chosen(wanted.only)
+        overall, step = progress.add_task("all", total=len(pairs)), progress.add_task("")
+        for name, attack in pairs:
+            if name not in cases:
+                cases[name] = CASES[name](min(4, ROWS[name]) if wanted.quick else ROWS[name])
+            case = cases[name]
+            eps = case.eps["l2" if attack.endswith("l2") else "linf"]
+            steps = min(5, STEPS[attack]) if wanted.quick else STEPS[attack]
+            task = job(attack, case.model, case.x, case.y, eps, steps)
+            lines = measure(case, task, 1 if wanted.quick else REPEATS[attack], progress, step)
+            rows.append(
+                {"case": case.name, "note": case.note, "rows": len(case.x), "attack": attack, "eps": eps,
+                 "steps": steps, "tools": lines}
+            )  # fmt: skip
+            everything = {"machine": facts(), "quick": wanted.quick, "rows": rows}
+            (wanted.output / "attacks.json").write_text(json.dumps(everything, indent=1) + "\n")
+            (wanted.output / "attacks.md").write_text(table.markdown(everything))
+            progress.advance(overall)
+    print(table.markdown(everything))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Messages say what was given, what is needed, and the likely fix."""
+
+import pytest
+import torch
+from torch import nn
+
+import struthio as st
+from struthio import UserError, checks
+
+
+def test_user_errors_are_value_errors():
+    assert issubclass(UserError, ValueError)
+
+
+def test_normalised_inputs():
+    x = torch.tensor([[-2.1, 2.6]])
+    with pytest.raises(UserError) as found:
+        checks.inputs(x, 0.0, 1.0, "Linf")
+    assert str(found.value) == (
+        "x spans [-2.1, 2.6] but Linf allows [0, 1]. If x is normalised, move the normalisation into the model: "
+        "nn.Sequential(Normalize(mean, std), net). If its natural range is another, name it: box=Box(low, high)."
+    )
+
+
+def test_rounding_beyond_the_limits_is_forgiven():
+    checks.inputs(torch.tensor([[-5e-7, 1 + 5e-7]]), 0.0, 1.0, "Linf")
+
+
+def test_a_radius_in_levels():
+    with pytest.raises(UserError, match=r"eps = 8, but inputs span only 1 .* Is 8/255 meant\?"):
+        st.Linf(8)
+
+
+def test_a_missing_dependency_names_its_extra():
+    with pytest.raises(UserError, match=r"pip install 'struthio\[onnx\]'"):
+        checks.need("no_such_module_anywhere", "onnx")
+    assert checks.need("json", "onnx").dumps([]) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("pdg", "Did you mean: pgd"),
+        ("FGMS", "Did you mean: fgsm"),
+        ("zzz", "Known attacks: fgsm, pgd."),
+    ],
+)
+def test_near_misses(given, words):
+    assert words in checks.near_misses(given, ["pgd", "fgsm"], "attacks")
+
+
+def test_near_misses_do_not_list_thousands():
+    assert checks.near_misses("zzz", [f"class{i}" for i in range(1000)], "classes") == (
+        "There are 1000 classes and none is close to it."
+    )
+
+
+@pytest.mark.parametrize("part", [nn.BatchNorm1d(3), nn.Dropout(0.5)])
+def test_training_mode_is_refused_where_it_matters(part):
+    model = nn.Sequential(nn.Linear(3, 3), part)
+    with pytest.raises(UserError, match=r"Call model\.eval\(\) first"):
+        st.FGSM()(model, torch.rand(2, 3), st.Untargeted(torch.tensor([0, 1])), st.Linf(0.1))
+    checks.mode(model.eval())
+    checks.mode(nn.Sequential(nn.Linear(3, 3)).train())
+    checks.mode(nn.Dropout(0.0).train())
+    checks.mode(lambda x: x)
+
+
+def test_an_attack_on_another_norm_says_which():
+    with pytest.raises(UserError, match="BIM is defined in linf; the threat is l2"):
+        st.BIM()(lambda x: x, torch.rand(2, 3), st.Untargeted(torch.tensor([0, 1])), st.L2(0.1))
+
+
+def test_an_infinite_radius_names_the_way_out():
+    model = nn.Linear(3, 3)
+    for attack in (st.FGSM(), st.PGD(), st.APGD(), st.BIM(), st.MIFGSM()):
+        with pytest.raises(UserError, match=r"SmallestRadius\(attack\)"):
+            attack(model, torch.rand(2, 3), st.Untargeted(torch.tensor([0, 1])), st.Linf())
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "words"),
+    [
+        (checks.positive, 0, "above 0"),
+        (checks.positive, float("nan"), "above 0"),
+        (checks.count, 2.5, "whole number"),
+        (checks.count, 0, "at least 1"),
+        (checks.count, True, "whole number"),
+        (checks.share, 0, "above 0 and at most 1"),
+        (checks.share, 1.5, "above 0 and at most 1"),
+        (checks.not_negative, -1, "at least 0"),
+    ],
+)
+def test_numbers(check, value, words):
+    with pytest.raises(UserError, match=f"^steps is .*{words}"):
+        check(value, "steps")
+    check(1, "steps")
