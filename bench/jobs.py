@@ -24,7 +24,7 @@ class Tool:
 
 
 STEPS = {"fgsm": 1, "mi-fgsm": 10, "pgd-linf": 40, "pgd-l2": 40, "apgd-ce": 100}
-SHARE = {"fgsm": 1.0, "mi-fgsm": 1 / 10, "pgd-linf": 2.5 / 40, "pgd-l2": 2.5 / 40, "apgd-ce": 2.0}
+TRAVEL = {"fgsm": 1.0, "mi-fgsm": 1.0, "pgd-linf": 2.5, "pgd-l2": 2.5}  # all steps together, in radii
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,7 @@ class Job:
 
 
 def job(attack: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int | None = None) -> Job:
-    """The job with the settings of the benchmark; fewer steps keep their length."""
-    return Job(attack, model, x, y, eps, steps or STEPS[attack], SHARE[attack])
+    """The job with the settings of the benchmark. Auto-PGD begins with steps of two radii, whatever their number."""
+    steps = steps or STEPS[attack]
+    share = TRAVEL[attack] / steps if attack in TRAVEL else 2.0
+    return Job(attack, model, x, y, eps, steps, share)

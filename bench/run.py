@@ -21,7 +21,7 @@ from bench.machine import facts
 from bench.measure import counted, once, won
 from bench.nets import CASES, Case
 
-ROWS = {"digits": 100, "cifar": 100, "imagenet": 4}
+ROWS = {"digits": 100, "cifar": 32, "imagenet": 2}
 REPEATS = {"fgsm": 15, "mi-fgsm": 5, "pgd-linf": 3, "pgd-l2": 3, "apgd-ce": 3}
 
 

@@ -19,8 +19,8 @@ TAIL = """
 `Repeat`, `Cascade`, `EachTarget` and `SmallestRadius` make attacks of attacks; `SmallestRadius(attack)` turns any
 attack of a given radius into one that looks for the smallest.
 
-Which one? `apgd`, then `apgd-t` on what is left, for a robust accuracy; `pgd` for speed and for teaching; `fgsm` only to
-compare with old tables. The others (`mi-fgsm` and on) are made for another purpose: inputs that also fool models
+Which one? `apgd`, then `apgd-t` on what is left, for a robust accuracy; `pgd` for speed and for teaching; `fgsm` only
+to compare with old tables. The others (`mi-fgsm` and on) have another purpose: inputs that also fool models
 which the attack has not seen.
 """
 

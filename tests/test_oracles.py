@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.oracles import nearest, nearest_by_solver, smallest_change_by_program
 
 from struthio.testing.models import exact_distance, linear_model, small_inputs, smallest_change
+from tests.oracles import nearest, nearest_by_solver, smallest_change_by_program
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -63,7 +63,10 @@ def test_normal_numbers_of_a_pair_are_independent():
     """Box and Muller make two of one draw; their squares must not be correlated either."""
     values = rows(20_000).normal((2,), torch.float64)
     assert abs(np.corrcoef(values.numpy().T ** 2)[0, 1]) < 0.03
-    assert stats.kstest(torch.atan2(values[:, 0], values[:, 1]).numpy(), stats.uniform(-math.pi, 2 * math.pi).cdf).pvalue > 1e-3
+    assert (
+        stats.kstest(torch.atan2(values[:, 0], values[:, 1]).numpy(), stats.uniform(-math.pi, 2 * math.pi).cdf).pvalue
+        > 1e-3
+    )
 
 
 def test_integers_are_fair_and_in_range():
@@ -76,7 +79,7 @@ def test_integers_are_fair_and_in_range():
 def test_single_precision_stays_below_one():
     values = rows(20_000).uniform((50,))
     assert values.dtype == torch.float32
-    assert 0 <= float(values.min())
+    assert float(values.min()) >= 0
     assert float(values.max()) < 1
 
 

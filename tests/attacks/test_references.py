@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.attacks import references as paper
 
 import struthio as st
 from struthio.rows import RowGenerator
 from struthio.testing import small_inputs, small_net
+from tests.attacks import references as paper
 
 NET, X, EPS = small_net(8), small_inputs(8, 8), 8 / 255
 Y = NET(X).argmax(1)

@@ -132,7 +132,9 @@ def test_estimates_lean_towards_the_slope(method, x):
         expected = math.sqrt(samples / (samples + 75))
         assert cosine(found, exact).tolist() == pytest.approx([expected] * 3, abs=0.15)
     torch.testing.assert_close(outputs, model(x).detach())
-    torch.testing.assert_close((found * exact).flatten(1).sum(1) / exact.flatten(1).square().sum(1), torch.ones(3).double(), atol=0.2, rtol=0)
+    torch.testing.assert_close(
+        (found * exact).flatten(1).sum(1) / exact.flatten(1).square().sum(1), torch.ones(3).double(), atol=0.2, rtol=0
+    )
 
 
 def test_estimates_do_not_depend_on_the_batch(net, x):

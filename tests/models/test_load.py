@@ -223,9 +223,7 @@ def onnx_file(path: Path, dynamo: bool, dynamic: bool = True) -> nn.Module:
             torch.onnx.export(model, (x,), path, dynamo=True, opset_version=20, **more)
         else:
             axes = {"x": {0: "n"}} if dynamic else None
-            torch.onnx.export(
-                model, (x,), path, dynamo=False, opset_version=17, input_names=["x"], dynamic_axes=axes
-            )
+            torch.onnx.export(model, (x,), path, dynamo=False, opset_version=17, input_names=["x"], dynamic_axes=axes)
     return model
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
-from tests.oracles import nearest
 
 from struthio.rows import norm
 from struthio.threats import L0, L1, L2, Linf
 from struthio.threats.projections import clip, project_l0, project_l1, project_l2, project_linf
+from tests.oracles import nearest
 
 PROJECT = {
     math.inf: project_linf,

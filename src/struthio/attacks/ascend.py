@@ -50,7 +50,7 @@ def ascend(
     task = Task.whole(model, x, goal, threat, generator)
     best = Best(threat.zero(x))
     z = threat.project(x, threat.zero(x) if start is None else start)
-    state = {"length": torch.broadcast_to(torch.as_tensor(threat.reach) * step, (len(x),)).to(z), **rule.start(z)}
+    state = {"length": torch.broadcast_to(_number(threat.reach, x) * _number(step, x), (len(x),)), **rule.start(z)}
     for _ in range(steps):
         length = per_row(state["length"], z)
         grad, outputs = task.slope(gradient, loss, rule.where(z, state, length))
@@ -71,6 +71,10 @@ def ascend(
     if len(task):
         best.offer(task.rows, z, *task.judge(loss, z))
     return threat.apply(x, best.value)
+
+
+def _number(value: float | Tensor, x: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
 
 
 def _nearby(task: Task, gradient: Gradient, loss: Loss, z: Tensor) -> Callable[[float], Tensor]:

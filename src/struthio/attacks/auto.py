@@ -185,7 +185,9 @@ def _on_the_sphere(task: Task) -> Tensor:
     """A random change scaled up to the radius."""
     z = task.threat.sample(task.x, task.generator)
     p = getattr(task.threat, "p", torch.inf)
-    return z * per_row(torch.as_tensor(task.threat.eps) / norm(z, p).clamp(min=1e-12), z)
+    return z * per_row(
+        torch.as_tensor(task.threat.eps, dtype=z.dtype, device=z.device) / norm(z, p).clamp(min=1e-12), z
+    )
 
 
 def _checkpoints(steps: int) -> dict[int, int]:

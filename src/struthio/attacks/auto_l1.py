@@ -26,7 +26,7 @@ def shrinking_balls(attack: APGD, task: Task) -> Tensor:
     z = task.generator.normal(x.shape[1:], x.dtype)
     for index, (factor, share) in enumerate(STAGES):
         last = index == len(STAGES) - 1
-        ball = threat if last else threat.at(torch.as_tensor(threat.eps) * factor)
+        ball = threat if last else threat.at(threat.eps * factor)
         # Nothing is won yet outside the ball itself, so no row may leave before the last stage.
         stage = replace(attack, steps=max(1, int(share * attack.steps)), keep=attack.keep if last else "best")
         z = _stage(stage, replace(task, threat=ball), ball.project(x, z))

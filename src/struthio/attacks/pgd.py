@@ -110,7 +110,7 @@ class BIM(Attack):
         check_finite(threat)
         steps = self.steps or _kurakin_steps(threat)
         # A step has one length whatever the radius, so the share of the reach that `ascend` takes is found per row.
-        share = self.level / torch.as_tensor(threat.eps, dtype=x.dtype).clamp(min=1e-12)
+        share = self.level / torch.as_tensor(threat.eps, dtype=x.dtype, device=x.device).clamp(min=1e-12)
         return ascend(
             model,
             x,

@@ -1,9 +1,7 @@
 """The public contract suite: what every attack and every threat promises, to be run on your own.
 
-    from struthio.testing import attack_promises, check_attack, check_threat
-
-    check_attack(MyAttack(steps=20))
-    check_threat(MyThreat(0.1))
+`check_attack(MyAttack(steps=20))` and `check_threat(MyThreat(0.1))` try all promises and raise at the first that is
+broken. For pytest there is one function a promise::
 
     @pytest.mark.parametrize("promise", attack_promises())
     def test_my_attack(promise):

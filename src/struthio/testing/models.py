@@ -1,4 +1,4 @@
-"""Small models whose answers are known: a convolutional network in float64, and a linear one with its exact distances."""
+"""Small models whose answers are known: a convolutional network, and a linear one with its exact distances."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ def small_net(side: int = 8, channels: int = 3, classes: int = 5, seed: int = 5)
             nn.ReLU(),
             nn.Linear(16, classes),
         )
-        for part in (net[0], net[1], net[5], net[7]):
-            for tensor in (part.weight, part.bias):
-                nn.init.uniform_(tensor, -0.5, 0.5)
-        nn.init.uniform_(net[1].running_mean, -0.2, 0.2)
-        nn.init.uniform_(net[1].running_var, 0.5, 2.0)
+        for parameter in net.parameters():
+            nn.init.uniform_(parameter, -0.5, 0.5)
+        buffers = dict(net.named_buffers())
+        nn.init.uniform_(buffers["1.running_mean"], -0.2, 0.2)
+        nn.init.uniform_(buffers["1.running_var"], 0.5, 2.0)
     net = net.double().eval()
     with torch.no_grad():  # no class is favoured
         net[7].bias -= net(small_inputs(64, side, channels, seed=seed + 1)).mean(0)
     net[3].train()
     net[0].bias.requires_grad_(False)
-    net[0].weight.grad = torch.ones_like(net[0].weight)
+    weight = net.get_parameter("0.weight")
+    weight.grad = torch.ones_like(weight)
     return net
 
 
@@ -78,7 +79,7 @@ def linear_model(d: int, classes: int = 2, seed: int = 0) -> LinearModel:
 
 
 def smallest_change(slope: Tensor, need: float, room: Tensor, p: float) -> float:
-    """The smallest p-norm of a change d, |d_i| <= room_i, with sum |slope_i d_i| >= need; infinite where none reaches it.
+    """The smallest p-norm of a change d, |d_i| <= room_i, with sum |slope_i d_i| >= need; infinite where there is none.
 
     Linf and L2 by bisection on the radius; L1 by filling the values of greatest slope first.
 

@@ -24,7 +24,7 @@ from struthio.testing.options import variants
 from struthio.testing.require import BrokenPromise, off, require
 from struthio.testing.settings import BALLS, SEED, Setting, masked, on_levels, once, plain, plainly, quick, settings
 from struthio.testing.traces import Counting, Failing, changed, snapshot
-from struthio.threats import L0, L1, L2, PIXELS, Linf
+from struthio.threats import PIXELS
 
 Check = Callable[[Attack | type[Attack]], None]
 CLOSE = 1e-6  # how far beyond the radius and the limits rounding may carry a value
@@ -266,11 +266,10 @@ def wins_nothing_that_cannot_be_won(attack: Attack, at: Setting) -> None:
     """On a linear model, no row is won within 0.98 of its exact distance."""
     if at.norm == "l0":
         return
-    kind = {"linf": Linf, "l2": L2, "l1": L1}[at.norm]
     model, x = linear_model(48, classes=4), small_inputs(4, side=4)
     with torch.no_grad():
         labels = model(x).argmax(1)
-    threat = kind(0.98 * exact_distance(model, x, labels, NORMS[at.norm], PIXELS))
+    threat = BALLS[at.norm](0.98 * exact_distance(model, x, labels, NORMS[at.norm], PIXELS))
     result = attack(model, x, Untargeted(labels), threat, SEED)
     require(not result.success.any(), f"rows {result.success.nonzero().flatten().tolist()} are called won")
 

@@ -48,9 +48,7 @@ class Setting:
     ids: Tensor
 
     def __getitem__(self, rows: Rows) -> Setting:
-        return replace(
-            self, x=self.x[rows], goal=self.goal[rows], threat=self.threat[rows], ids=self.ids[rows]
-        )
+        return replace(self, x=self.x[rows], goal=self.goal[rows], threat=self.threat[rows], ids=self.ids[rows])
 
     def run(self, attack: Attack, **other: Any) -> Result:
         """The attack in this setting; `model`, `goal` or `threat` may be replaced for the call."""

@@ -1,4 +1,4 @@
-"""What every threat promises. `check_threat(MyThreat(0.1))` tries all of it; `threat_promises()` lists it for pytest."""
+"""What every threat promises. `check_threat(MyThreat(0.1))` tries it all; `threat_promises()` lists it for pytest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROMISES: list[Check] = []
 
 
 def threat_promises() -> list[Check]:
-    """Every promise as a function of a threat and inputs that fit it, which raises BrokenPromise where it is not kept."""
+    """Every promise as a function of a threat and inputs that fit it, which raises BrokenPromise where it is broken."""
     return list(_PROMISES)
 
 
@@ -101,7 +101,7 @@ def projections_are_nearest(threat: Threat, x: Tensor) -> None:
         near = [threat.project(x, z + scale * other) for other in _changes(threat, x) for scale in (0.001, 0.1)]
         for other in (*near, threat.zero(x), threat.sample(x, _generator(x, seed=5))):
             nearest, tried = ((part - wild).flatten(1).norm(dim=1) for part in (z, other))
-            require((nearest <= tried * (1 + CLOSE) + CLOSE).all(), f"another change is nearer by {off(nearest, tried)}")
+            require((nearest <= tried * (1 + CLOSE) + CLOSE).all(), f"another is nearer by {off(nearest, tried)}")
 
 
 @_promise

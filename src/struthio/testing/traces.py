@@ -62,7 +62,7 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 class Counting(nn.Module):
-    """A model that counts the rows it is asked about and the rows a gradient is taken for, and keeps what it was asked."""
+    """A model that counts the rows it is asked about and those a gradient is taken for, and keeps what it was asked."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

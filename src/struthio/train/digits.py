@@ -1,4 +1,4 @@
-"""How the shipped digits networks were made: `python -m struthio.zoo.recipes digits-robust -o weights.safetensors`."""
+"""How the shipped digits networks were made: `python -m struthio.train.digits digits-robust -o weights.safetensors`."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from struthio.data.digits import digits
-from struthio.zoo import recipes
+from struthio.train import digits as recipes
 from struthio.zoo.digits import DigitsCNN
 
 pytest.importorskip("mlxtend")

@@ -1,0 +1,1 @@
+"""Models trained by recipes, robustly or not."""
