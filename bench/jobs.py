@@ -24,7 +24,7 @@ class Tool:
 
 
 STEPS = {"fgsm": 1, "mi-fgsm": 10, "pgd-linf": 40, "pgd-l2": 40, "apgd-ce": 100}
-TRAVEL = {"fgsm": 1.0, "mi-fgsm": 1.0, "pgd-linf": 2.5, "pgd-l2": 2.5}  # all steps together, in radii
+TRAVEL = {"fgsm": 1.0, "mi-fgsm": 1.0, "pgd-linf": 2.5, "pgd-l2": 8.0}  # all steps together, in radii
 
 
 @dataclass(frozen=True)

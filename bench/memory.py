@@ -55,10 +55,11 @@ def page(lines: list[dict[str, float]]) -> str:
     )
     head = "| rows | won | seconds | peak MB |\n| --: | --: | --: | --: |\n"
     more = lines[-1]["peak_megabytes"] / lines[0]["peak_megabytes"]
-    return (
-        f"# Memory of a streamed job\n\nPGD, 10 steps, Linf 0.1, digits CNN, {BATCH} rows at once; each line is a "
-        f"process of its own, torch itself included.\n\n{head}{table}\nTen times the rows take {more:.2f} times the memory.\n"
+    setting = (
+        f"PGD, 10 steps, Linf 0.1, digits CNN, {BATCH} rows at once; a process for each line, torch itself included."
     )
+    last = f"Ten times the rows take {more:.2f} times the memory."
+    return f"# Memory of a streamed job\n\n{setting}\n\n{head}{table}\n{last}\n"
 
 
 def main() -> None:

@@ -79,12 +79,16 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose CASE/ATTACK contains TEXT")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for attacks.md and attacks.json")
     wanted = parser.parse_args()
+    pairs = chosen(wanted.only)
+    if not pairs:
+        parser.error(
+            f"nothing is called {' or '.join(wanted.only)}: cases are {', '.join(CASES)}; attacks {', '.join(STEPS)}"
+        )
     wanted.output.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")
     cases: dict[str, Case] = {}
     rows: list[dict] = []
     with Progress(console=Console(stderr=True)) as progress:
-        pairs = chosen(wanted.only)
         overall, step = progress.add_task("all", total=len(pairs)), progress.add_task("")
         for name, attack in pairs:
             if name not in cases:

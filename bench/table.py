@@ -15,8 +15,8 @@ same radius, steps and step length, and all rows in one batch. All take turns in
   gives its verdict by itself cannot leave it out.
 * **success**: one judge for all, on the network as given: another class, inside the radius to 1e-6, inside [0, 1].
 * **forwards, backwards**: passes a row, counted from outside.
-* *every row to the end* is the plain comparison; without these words a row leaves the batch when it is won, as adv-lib
-  and foolbox do between restarts only. *prepared* is `st.prepare`, which is timed apart from the attack.
+* *every row to the end* is the plain comparison; without these words a row leaves the batch when it is won, which no
+  peer here does inside a run. *prepared* is on `st.prepare(model, x)`, which is done before the clock starts.
 
 """
 

@@ -51,7 +51,7 @@ def nearest_by_solver(d, eps, low, high, p):
 
 
 def smallest_change_by_program(slope, need, room_down, room_up, p):
-    """The least p-norm (1 or infinity) of z with slope . z >= need, -room_down <= z <= room_up, by linear programming."""
+    """The least p-norm (1 or infinity) of z with slope . z >= need, -room_down <= z <= room_up, by linear programs."""
     k = len(slope)
     if p == 1:  # variables: the parts above and below zero
         cost, gain = np.ones(2 * k), np.concatenate([slope, -slope])[None]

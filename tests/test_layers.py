@@ -32,8 +32,8 @@ def room_of(path):
 def imported(path):
     """The rooms of this package that a file imports anywhere, except for type checkers alone."""
     tree = ast.parse(path.read_text())
-    quiet = {id(node) for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
-             for node in ast.walk(block)}  # fmt: skip
+    blocks = [block for block in ast.walk(tree) if isinstance(block, ast.If)]
+    quiet = {id(node) for block in blocks if "TYPE_CHECKING" in ast.dump(block.test) for node in ast.walk(block)}
     for node in ast.walk(tree):
         if id(node) in quiet:
             continue

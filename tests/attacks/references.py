@@ -106,8 +106,9 @@ def vmi_fgsm(f, x, y, eps, steps, mu, noises, beta):
 def auto_pgd(f, x, y, eps, steps, start, loss, p=float("inf")):
     """Auto-PGD for one row, in Linf or L2, as the paper's algorithm 1 reads; returns the point of highest loss.
 
-    At a checkpoint, counting the k steps since the last: condition 1, the loss rose in at most .75 k of them; condition
-    2, neither the step nor the best loss has changed since the last checkpoint. Either halves the step, back to the best.
+    At a checkpoint, counting the k steps since the last: condition 1, the loss rose in at most .75 k of them;
+    condition 2, neither the step nor the best loss has changed since the last checkpoint. Either halves the step and
+    goes back to the best.
     """
 
     def look(z):

@@ -1,95 +1,132 @@
-"""A job over a data set: the same answers whatever the batch size, and memory that runs out only halves it."""
+"""A whole data set, batch by batch: the same answers whatever the batch size, and when memory runs out."""
 
 import pytest
 import torch
-from torch import nn
 
 import struthio as st
-from struthio.attacks.stream import aim, stream
+from struthio import UserError
+from struthio.attacks.stream import aim, out_of_memory, stream
 from struthio.result import joined
+from struthio.testing import small_inputs, small_net
+
+NET, X = small_net(8), small_inputs(11, 8)
+LABELS = NET(X).argmax(1)
+LABELS = torch.where(torch.arange(11) % 4 == 0, (LABELS + 1) % 5, LABELS)  # rows 0, 4 and 8 are wrong from the start
 
 
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 4)).double().eval()
+def batches(size):
+    for ids in torch.arange(11).split(size):
+        yield 1000 + ids, X[ids], LABELS[ids]
 
 
-@pytest.fixture
-def data(model):
-    x = torch.rand(11, 1, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    y = model(x).argmax(1)
-    y[3] = (y[3] + 1) % 4  # one row is classified wrongly from the start
-    return x, y
+def run(attack=None, model=NET, size=128, spec="untargeted", seed=0, **options):
+    attack = attack or st.PGD(steps=4)
+    return list(stream(attack, model, batches, aim(spec), st.Linf(4 / 255), seed=seed, batch_size=size, **options))
 
 
-def batches(x, y):
-    def of(size):
-        for rows in torch.arange(len(x)).split(size):
-            yield rows, x[rows], y[rows]
-
-    return of
-
-
-def run(model, x, y, size, goal="untargeted"):
-    found = list(stream(st.PGD(steps=5), model, batches(x, y), aim(goal), st.Linf(0.05), batch_size=size))
-    return found, joined([part.result for part in found])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_batch_size_changes_nothing(size):
+    whole, parts = run()[0].result, joined([part.result for part in run(size=size)])
+    torch.testing.assert_close(parts.x_adv, whole.x_adv, atol=1e-9, rtol=0)
+    for name in ("success", "forwards", "backwards"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
 
 
-def test_no_batch_size_changes_an_answer(model, data):
-    _, whole = run(model, *data, size=11)
-    for size in (1, 4):
-        _, parts = run(model, *data, size=size)
-        torch.testing.assert_close(parts.x_adv, whole.x_adv, rtol=0, atol=1e-12)
-        assert parts.success.equal(whole.success)
-        assert parts.forwards.equal(whole.forwards)
+def test_seeds_change_something():
+    assert not torch.equal(run()[0].result.x_adv, run(seed=1)[0].result.x_adv)
 
 
-def test_rows_already_wrong_are_not_attacked(model, data):
-    found, result = run(model, *data, size=4)
-    correct = torch.cat([part.correct for part in found])
-    assert correct.tolist() == [row != 3 for row in range(11)]
-    assert result.success[3]
-    assert float(result.size[3]) == 0
-    assert (int(result.forwards[3]), int(result.backwards[3])) == (1, 0)
+def test_rows_that_need_no_attack_get_none():
+    (whole,) = run()
+    assert (~whole.correct).nonzero().flatten().tolist() == [0, 4, 8]
+    wrong = ~whole.correct
+    assert whole.result.success[wrong].all()
+    assert whole.result.size[wrong].max() == 0
+    assert torch.equal(whole.result.x_adv[wrong], X[wrong])
+    assert set(whole.result.forwards[wrong].tolist()) == {1}
+    assert set(whole.result.backwards[wrong].tolist()) == {0}
+    assert whole.ids.tolist() == list(range(1000, 1011))
 
 
-def test_memory_that_runs_out_halves_the_batch(model, data):
-    class Small(nn.Module):
-        """Has no memory for more than three rows."""
+def test_what_is_told_of_a_row_is_true():
+    (whole,) = run()
+    assert torch.equal(whole.predicted, NET(X).argmax(1))
+    assert torch.equal(whole.predicted_adv, NET(whole.result.x_adv).argmax(1))
+    assert torch.equal(whole.result.success, whole.predicted_adv != LABELS)
+    attacked = whole.correct
+    alone = st.PGD(steps=4)(
+        NET,
+        X[attacked],
+        st.Untargeted(LABELS[attacked]),
+        st.Linf(4 / 255),
+        st.RowGenerator.seeded(0, 1000 + attacked.nonzero().flatten()),
+    )
+    torch.testing.assert_close(whole.result.x_adv[attacked], alone.x_adv, atol=1e-9, rtol=0)
+    assert torch.equal(whole.result.forwards[attacked], alone.forwards + 1)
 
-        def forward(self, x):
-            if len(x) > 3:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return model(x)
 
-    found, result = run(Small(), *data, size=11)
-    assert [len(part.ids) for part in found] == [3, 3, 3, 2]
-    assert torch.cat([part.ids for part in found]).tolist() == list(range(11))
-    torch.testing.assert_close(result.x_adv, run(model, *data, size=11)[1].x_adv, rtol=0, atol=1e-12)
+def test_when_memory_runs_out_the_batch_is_halved():
+    sizes = []
+
+    def small(x):
+        sizes.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return NET(x)
+
+    parts = run(model=small, size=11)
+    assert [len(part.ids) for part in parts] == [3, 3, 3, 2]
+    torch.testing.assert_close(joined([part.result for part in parts]).x_adv, run()[0].result.x_adv, atol=1e-9, rtol=0)
 
 
-def test_an_error_that_is_not_memory_is_not_swallowed(model, data):
+def test_other_errors_are_not_swallowed():
     def broken(x):
-        raise RuntimeError("a bug")
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    with pytest.raises(RuntimeError, match="a bug"):
-        run(broken, *data, size=4)
-
-
-def test_goals_from_text(model, data):
-    x, y = data
-    outputs = model(x)
-    goal = {text: aim(text)(outputs, y) for text in ("untargeted", "least-likely", "second", "next", "to:2")}
-    assert goal["untargeted"].labels.equal(y)
-    assert goal["least-likely"].targets.equal(outputs.argmin(1))
-    assert goal["second"].targets.equal(outputs.argsort(1, descending=True)[:, 1])
-    assert goal["next"].targets.equal((y + 1) % 4)
-    assert goal["to:2"].targets.tolist() == [2] * 11
-    assert aim("to:two", {"two": 2}.__getitem__)(outputs, y).targets.tolist() == [2] * 11
+    with pytest.raises(RuntimeError, match="mat1"):
+        run(model=broken)
 
 
-@pytest.mark.parametrize("text", ["to:", "sideways", "to"])
-def test_a_goal_that_means_nothing_is_refused(text):
-    with pytest.raises(st.UserError, match="is no goal"):
-        aim(text)
+def test_one_row_that_does_not_fit_is_an_error():
+    def hungry(x):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(model=hungry)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_words_for_memory(error, said):
+    assert out_of_memory(error) == said
+
+
+OUTPUTS = torch.tensor([[3.0, 2.0, 1.0], [0.0, 1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("spec", "targets"), [("least-likely", [2, 0]), ("second", [1, 1]), ("next", [1, 0]), ("to:2", [2, 2])]
+)
+def test_aims(spec, targets):
+    goal = aim(spec)(OUTPUTS, torch.tensor([0, 2]))
+    assert isinstance(goal, st.Targeted)
+    assert goal.targets.tolist() == targets
+
+
+def test_aims_by_name():
+    assert aim("to:iguana", {"iguana": 39}.__getitem__)(OUTPUTS, torch.tensor([0, 2])).targets.tolist() == [39, 39]
+    assert isinstance(aim("untargeted")(OUTPUTS, torch.tensor([0, 2])), st.Untargeted)
+    with pytest.raises(UserError, match="no class names"):
+        aim("to:iguana")
+    for wrong in ("targetted", "to:", ""):
+        with pytest.raises(UserError, match="is no goal"):
+            aim(wrong)

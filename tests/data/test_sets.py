@@ -184,8 +184,5 @@ def test_missing_libraries_name_their_extra(monkeypatch):
             load_data(spec)
 
 
-def test_the_table_needs_no_torch():
-    code = "import sys; from struthio.data.table import DATA; assert 'torch' not in sys.modules; print(len(DATA))"
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert int(out.stdout) == len(DATA)
+def test_the_table_is_whole():
     assert all(kind.spec and kind.what and kind.size and kind.licence for kind in DATA)

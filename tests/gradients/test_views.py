@@ -86,7 +86,7 @@ def test_rows_draw_their_own_view():
         gradient, generator = Diverse(probability=0.7, smallest=0.5), RowGenerator.seeded(0, torch.tensor([row]))
         shown = []
         gradient(
-            lambda point: shown.append(point.detach()) or point.flatten(1)[:, :4],
+            lambda point, shown=shown: shown.append(point.detach()) or point.flatten(1)[:, :4],
             lambda z, row=row: X[[row]] + z,
             torch.zeros(1, 3, 8, 8, dtype=torch.float64),
             lambda out: out.sum(1),

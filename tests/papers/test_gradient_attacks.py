@@ -98,7 +98,7 @@ def test_more_steps_and_restarts_find_more():
     x, y = (part[:200] for part in digits("test"))
     order = [st.FGSM(), st.PGD(step=1 / 30), st.PGD(steps=100, step=1 / 30), st.PGD(steps=100, step=1 / 30, restarts=4)]
     accuracy = [left(attack, model, x, y, st.Linf(0.3)) for attack in order]
-    assert accuracy[0] - 0.03 >= accuracy[1] >= accuracy[2] - 0.01 >= accuracy[3] - 0.02
+    assert accuracy[0] - 0.01 >= accuracy[1] >= accuracy[2] - 0.01 >= accuracy[3] - 0.02
     assert accuracy[-1] >= 0.5
 
 

@@ -53,8 +53,9 @@ def test_nearest_of_all(p, case):
     for row in range(len(d)):
         exact = nearest(*(part[row].numpy() for part in (d, eps, low, high)), p)
         if p == 0:  # ties: another choice of entries may be as near
-            gain = lambda z, v=d[row].numpy(): (z * (2 * v - z)).sum()  # noqa: E731
-            assert gain(found[row].numpy()) == pytest.approx(gain(exact), rel=1e-9)
+            wanted, kept = d[row].numpy(), found[row].numpy()
+            gain, best = ((z * (2 * wanted - z)).sum() for z in (kept, exact))
+            assert gain == pytest.approx(best, rel=1e-9)
         else:
             rounding = 1e-15 * float(d[row].abs().max())
             np.testing.assert_allclose(found[row], exact, atol=1e-9 * max(1, float(eps[row])) + rounding, rtol=1e-7)

@@ -135,6 +135,11 @@ def _kurakin_steps(threat: Threat) -> int:
     return max(1, math.ceil(min(most + 4, 1.25 * most) - 1e-4))
 
 
+def _usual_step(threat: Threat, steps: int) -> float:
+    p = getattr(threat, "p", math.inf)
+    return 0.5 if p == 0 else (2.5 if p == math.inf else 8.0) / steps
+
+
 @dataclass(frozen=True)
 class PGD(Attack):
     """Projected gradient ascent from a random point of the ball, with restarts.
@@ -145,7 +150,8 @@ class PGD(Attack):
 
     Args:
         steps: how many.
-        step: the length of a step as a share of the radius; None takes 2.5 / steps.
+        step: the length of a step as a share of the radius; None takes 2.5 / steps in Linf, 8 / steps in L2 and L1,
+            where shorter ones do not wash out the random start, and 0.5 in L0, whose places change by long steps only.
         restarts: how many random starts; later ones see only the rows that still hold.
         random_start: begin at a random point of the ball; else at x.
         loss: what is increased.
@@ -175,6 +181,6 @@ class PGD(Attack):
         check_finite(threat)
         start = threat.sample(x, generator) if self.random_start else None
         return ascend(
-            model, x, goal, threat, generator, steps=self.steps, step=self.step or 2.5 / self.steps, loss=self.loss,
-            start=start, gradient=self.gradient, keep=self.keep,
+            model, x, goal, threat, generator, steps=self.steps, step=self.step or _usual_step(threat, self.steps),
+            loss=self.loss, start=start, gradient=self.gradient, keep=self.keep,
         )  # fmt: skip

@@ -107,7 +107,7 @@ def smallest_change(slope: Tensor, need: float, room: Tensor, p: float) -> float
     low, high = 0.0, 1.0
     while float((height * torch.minimum(high * shape, room)).sum()) < need:
         high *= 2
-    for _ in range(200):
+    for _ in range(64):
         middle = (low + high) / 2
         enough = float((height * torch.minimum(middle * shape, room)).sum()) >= need
         low, high = (low, middle) if enough else (middle, high)

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -22,11 +22,33 @@ from struthio.rows import norm as length
 from struthio.testing.models import exact_distance, linear_model, small_inputs
 from struthio.testing.options import variants
 from struthio.testing.require import BrokenPromise, off, require
-from struthio.testing.settings import BALLS, SEED, Setting, masked, on_levels, once, plain, plainly, quick, settings
+from struthio.testing.settings import (
+    BALLS,
+    SEED,
+    Setting,
+    masked,
+    norms_of,
+    on_levels,
+    once,
+    plain,
+    plainly,
+    quick,
+    settings,
+)
 from struthio.testing.traces import Counting, Failing, changed, snapshot
 from struthio.threats import PIXELS
 
-Check = Callable[[Attack | type[Attack]], None]
+
+class Check(Protocol):
+    """A promise: called with an attack or its class, and with norms where not all of its own are to be tried."""
+
+    __name__: str
+
+    def __call__(self, attack: Attack | type[Attack], norms: tuple[str, ...] | None = None) -> None:
+        """Raise BrokenPromise where it is not kept."""
+        ...
+
+
 CLOSE = 1e-6  # how far beyond the radius and the limits rounding may carry a value
 NORMS = {"linf": float("inf"), "l2": 2.0, "l1": 1.0, "l0": 0.0}
 _PROMISES: list[Check] = []
@@ -63,9 +85,9 @@ def _promise(where: Callable[[tuple[str, ...]], list[Setting]]) -> Callable[[Cal
 
     def listed(check: Callable[[Attack, Setting], None]) -> Check:
         @functools.wraps(check)
-        def promise(attack: Attack | type[Attack]) -> None:
+        def promise(attack: Attack | type[Attack], norms: tuple[str, ...] | None = None) -> None:
             made = quick(attack() if isinstance(attack, type) else attack)
-            for setting in where(made.norms):
+            for setting in where(norms or norms_of(made)):
                 try:
                     check(made, setting)
                 except BrokenPromise as broken:
@@ -249,7 +271,7 @@ def refuses_what_cannot_be_meant(attack: Attack, at: Setting) -> None:
     _refused(attack, replace(at, x=hole), "an input with NaN")
     _refused(attack, replace(at, x=x * 5), "an input beyond the limits")
     _refused(attack, replace(at, x=(x * 255).long()), "an input of whole numbers")
-    for other in set(BALLS) - set(attack.norms):
+    for other in set(BALLS) - set(norms_of(attack)):
         _refused(attack, replace(at, threat=plain(other).threat), f"a threat in {other}, which it does not declare")
 
 
@@ -288,11 +310,13 @@ def is_documented(attack: Attack, at: Setting) -> None:
 
 
 def every_option_changes_something(
-    attack: Attack | type[Attack], alternatives: Mapping[str, tuple[Any, ...]] | None = None
+    attack: Attack | type[Attack],
+    norms: tuple[str, ...] | None = None,
+    alternatives: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> None:
     """For each option some other value gives another result or another cost, in some norm."""
     made = quick(attack() if isinstance(attack, type) else attack)
-    places = plainly(made.norms)
+    places = plainly(norms or norms_of(made))
     usual = [place.run(made) for place in places]
     for field in dataclasses.fields(made):
         others = variants(made, field.name, alternatives)

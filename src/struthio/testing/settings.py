@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from struthio.attacks.base import Attack
+from struthio.checks import UserError
 from struthio.goals import Untargeted
 from struthio.result import Result
 from struthio.rows import RowGenerator, Rows
@@ -55,6 +56,18 @@ class Setting:
         given = {"model": self.model, "goal": self.goal, "threat": self.threat, **other}
         generator = RowGenerator.seeded(SEED, self.ids)
         return attack(given["model"], self.x, given["goal"], given["threat"], generator)
+
+
+def norms_of(attack: Attack) -> tuple[str, ...]:
+    """The norms in which an attack, and all those inside it, are defined."""
+    found = []
+    for norm, ball in BALLS.items():
+        try:
+            attack.fits(ball(1.0))
+        except UserError:
+            continue
+        found.append(norm)
+    return tuple(found)
 
 
 def settings(norms: tuple[str, ...]) -> list[Setting]:
