@@ -280,7 +280,9 @@ def _refused(attack: Attack, at: Setting, what: str) -> None:
         at.run(attack)
     except UserError:
         return
-    require(False, f"{what} was not refused with UserError")
+    except Exception as error:
+        raise BrokenPromise(f"{what} led to {error!r}, not to UserError") from error
+    raise BrokenPromise(f"{what} was not refused with UserError")
 
 
 @_promise(plainly)

@@ -55,7 +55,7 @@ ZOO: dict[str, Entry] = {
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         (3, 224, 224),
         1000,
-        "76.1 % of 1,000 ImageNet pictures",
+        "83.3 % of 60 ImageNet pictures",
         "Apache-2.0",
     ),
     "digits-cnn": Entry(
@@ -77,7 +77,7 @@ ZOO: dict[str, Entry] = {
         "21223357b5ab003b2442981e2287ce4bd398dc8a881e08af5c99f339524c8e52",
         (1, 28, 28),
         10,
-        "97.6 % of 1,000 test digits, 90.3 % under PGD-40 at Linf 0.3 (some 86 % under stronger attacks)",
+        "97.6 % of 1,000 test digits, 87.3 % under Auto-PGD (100 steps) at Linf 0.3",
         "Apache-2.0",
     ),
 }
