@@ -65,19 +65,25 @@ def inputs(x: Tensor, low: Tensor | float | None, high: Tensor | float | None, w
         raise UserError(f"x has shape {tuple(x.shape)}; a batch [n, ...] of at least one row is needed.")
     if not x.is_floating_point():
         raise UserError(f"x is {x.dtype}; floating point is needed. For 8-bit pictures: x.float() / 255.")
-    bad = ~x.flatten(1).isfinite().all(1)
-    if bad.any():
-        rows = bad.nonzero().flatten().tolist()
+    lowest, highest = map(float, x.aminmax())  # NaN if any value is
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        rows = (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
         raise UserError(f"x holds NaN or infinity in {len(rows)} of {len(x)} rows (first: row {rows[0]}).")
-    if low is None or high is None:
+    if low is None or high is None or _within(x, lowest, highest, low, high):
         return
-    slack = 1e-6
-    if bool((x < low - slack).any()) or bool((x > high + slack).any()):
-        raise UserError(
-            f"x spans [{float(x.min()):.4g}, {float(x.max()):.4g}] but {where} allows {_span(low, high)}. "
-            "If x is normalised, move the normalisation into the model: nn.Sequential(Normalize(mean, std), net). "
-            "If its natural range is another, name it: box=Box(low, high)."
-        )
+    raise UserError(
+        f"x spans [{lowest:.4g}, {highest:.4g}] but {where} allows {_span(low, high)}. "
+        "If x is normalised, move the normalisation into the model: nn.Sequential(Normalize(mean, std), net). "
+        "If its natural range is another, name it: box=Box(low, high)."
+    )
+
+
+def _within(
+    x: Tensor, lowest: float, highest: float, low: Tensor | float, high: Tensor | float, slack: float = 1e-6
+) -> bool:
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return lowest >= low - slack and highest <= high + slack
+    return not (bool((x < low - slack).any()) or bool((x > high + slack).any()))
 
 
 def _span(low: Tensor | float, high: Tensor | float) -> str:

@@ -28,6 +28,8 @@ def norm(d: Tensor, p: float) -> Tensor:
     flat = d.flatten(1)
     if p == 0:
         return (flat != 0).sum(1).to(d.dtype)
+    if p == math.inf:
+        return flat.abs().amax(1)
     length: Tensor = torch.linalg.vector_norm(flat, ord=p, dim=1)
     return length
 

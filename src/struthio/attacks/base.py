@@ -110,5 +110,8 @@ def no_trace(generator: RowGenerator) -> Iterator[None]:
     """Leave torch's global random state as it was; a model that draws from it gets numbers that the generator sets."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(generator.keys[0]) & (2**62 - 1))
+        seed = int(generator.keys[0]) & (2**62 - 1)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would take a millisecond to look for devices
+        if devices:
+            torch.cuda.manual_seed(seed)
         yield
