@@ -21,15 +21,15 @@ def nearest(d, eps, low, high, p):
             if (trial * (trial - 2 * d)).sum() < (best * (best - 2 * d)).sum():
                 best = trial
         return best
+    if eps == 0:
+        return np.zeros_like(d)
     if p == 2:
-        shape, largest = (lambda t: clip(d / (1 + t))), np.abs(d).max() * math.sqrt(len(d)) / max(eps, 1e-300)
+        shape, largest = (lambda t: clip(d / (1 + t))), np.abs(d).max() * math.sqrt(len(d)) / eps
     else:
         shape, largest = (lambda t: clip(np.sign(d) * np.maximum(np.abs(d) - t, 0))), np.abs(d).max()
     over = lambda t: np.linalg.norm(shape(t), p) - eps  # noqa: E731
     if over(0) <= 0:
         return shape(0)
-    if eps == 0:
-        return np.zeros_like(d)
     return shape(brentq(over, 0, largest * (1 + 1e-9) + 1e-300, xtol=1e-300, rtol=1e-15, maxiter=2000))
 
 

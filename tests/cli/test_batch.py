@@ -236,7 +236,9 @@ def test_a_real_ctrl_c(tmp_path, rows):
         str(rows),
     ]
     command += ["--threat", "linf:1/255", "--batch-size", "1", "--no-prepare", "-o", str(kept)]
-    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Started by a background job of a shell, the tests would pass on its deafness to ctrl-c.
+    hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **hearing)
     deadline = time.monotonic() + 60
     while not (kept / "rows.parquet").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

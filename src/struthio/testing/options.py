@@ -7,10 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from struthio.attacks.base import Attack
 from struthio.checks import UserError
+from struthio.describe import describe
 from struthio.gradients import Autograd, Scaled
 from struthio.losses import CrossEntropy, Logit, Margin
+from struthio.result import Result
+from struthio.testing.require import require
+from struthio.testing.settings import Setting, norms_of, plainly, quick
 
 # By the option's name first; what is not named here is changed by its type.
 BY_NAME: dict[str, tuple[Any, ...]] = {
@@ -48,3 +54,27 @@ def _by_type(value: Any) -> tuple[Any, ...]:
     if isinstance(value, tuple):
         return (value + value, value[:1])
     return ()
+
+
+def every_option_changes_something(
+    attack: Attack | type[Attack],
+    norms: tuple[str, ...] | None = None,
+    alternatives: Mapping[str, tuple[Any, ...]] | None = None,
+) -> None:
+    """For each option some other value gives another result or another cost, in some norm."""
+    made = quick(attack() if isinstance(attack, type) else attack)
+    places = plainly(norms or norms_of(made))
+    usual = [place.run(made) for place in places]
+    for field in dataclasses.fields(made):
+        others = variants(made, field.name, alternatives)
+        name = f"{describe(made)}: option {field.name}"
+        require(bool(others), f"{name} has no other value to try; give one: alternatives={{{field.name!r}: (...,)}}")
+        require(any(_differs(other, places, usual) for other in others), f"{name} changes nothing")
+
+
+def _differs(attack: Attack, places: list[Setting], usual: list[Result]) -> bool:
+    for place, before in zip(places, usual, strict=True):
+        after = place.run(attack)
+        if any(not torch.equal(getattr(after, name), getattr(before, name)) for name in ("x_adv", "forwards")):
+            return True
+    return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+CLOSE = 1e-6  # how far beyond the radius and the limits rounding may carry a value
+
 
 class BrokenPromise(AssertionError):
     """An attack or a threat does not do what all of its kind must."""

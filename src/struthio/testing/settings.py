@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from struthio.attacks.base import Attack
 from struthio.checks import UserError
+from struthio.describe import describe
 from struthio.goals import Untargeted
 from struthio.result import Result
 from struthio.rows import RowGenerator, Rows
 from struthio.testing.models import small_inputs, small_net
+from struthio.testing.require import BrokenPromise
 from struthio.threats import PIXELS, THREATS, Box, Levels, Masked
 from struthio.types import Goal, Threat
 
@@ -50,6 +54,11 @@ class Setting:
 
     def __getitem__(self, rows: Rows) -> Setting:
         return replace(self, x=self.x[rows], goal=self.goal[rows], threat=self.threat[rows], ids=self.ids[rows])
+
+    @property
+    def p(self) -> float:
+        """The norm as a number: infinity, 2, 1 or 0."""
+        return BALLS[self.norm].p
 
     def run(self, attack: Attack, **other: Any) -> Result:
         """The attack in this setting; `model`, `goal` or `threat` may be replaced for the call."""
@@ -127,3 +136,31 @@ def quick(attack: Attack) -> Attack:
         elif isinstance(value, tuple) and value and all(isinstance(part, Attack) for part in value):
             fewer[field.name] = tuple(map(quick, value))
     return replace(attack, **fewer)
+
+
+class Check(Protocol):
+    """A promise: called with an attack or its class, and with norms where not all of its own are to be tried."""
+
+    __name__: str
+
+    def __call__(self, attack: Attack | type[Attack], norms: tuple[str, ...] | None = None) -> None:
+        """Raise BrokenPromise where it is not kept."""
+        ...
+
+
+def tried_in(where: Callable[[tuple[str, ...]], list[Setting]]) -> Callable[[Callable[[Attack, Setting], None]], Check]:
+    """Make a promise of what is tried in one setting: it is tried in all that `where` makes of the attack's norms."""
+
+    def promise_of(check: Callable[[Attack, Setting], None]) -> Check:
+        @functools.wraps(check)
+        def promise(attack: Attack | type[Attack], norms: tuple[str, ...] | None = None) -> None:
+            made = quick(attack() if isinstance(attack, type) else attack)
+            for setting in where(norms or norms_of(made)):
+                try:
+                    check(made, setting)
+                except BrokenPromise as broken:
+                    raise BrokenPromise(f"{describe(made)} in {setting.name}: {broken}") from None
+
+        return promise
+
+    return promise_of

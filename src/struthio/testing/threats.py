@@ -12,11 +12,10 @@ from struthio.checks import UserError
 from struthio.describe import describe
 from struthio.rows import RowGenerator
 from struthio.testing.models import small_inputs
-from struthio.testing.require import BrokenPromise, off, require
+from struthio.testing.require import CLOSE, BrokenPromise, off, require
 from struthio.types import Threat
 
 Check = Callable[[Threat, Tensor], None]
-CLOSE = 1e-6
 SCALES = (0.01, 1.0, 100.0)  # of the changes that are projected
 _PROMISES: list[Check] = []
 
