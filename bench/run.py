@@ -70,6 +70,17 @@ def chosen(only: list[str] | None) -> list[tuple[str, str]]:
     return [pair for pair in pairs if not only or any(text in "/".join(pair) for text in only)]
 
 
+def kept(path: Path, quick: bool) -> dict[str, dict]:
+    """The rows of an earlier run on the same machine and versions, by case/attack: `--only` renews some of them."""
+    if not path.exists():
+        return {}
+    earlier = json.loads(path.read_text())
+    if earlier["machine"] != facts() or earlier["quick"] != quick:
+        return {}
+    keys = dict(zip(("digits CNN", "ResNet-20", "EfficientNet-Lite0"), CASES, strict=True))
+    return {f"{keys[row['case']]}/{row['attack']}": row for row in earlier["rows"]}
+
+
 def main() -> None:
     """Measure, and write attacks.md and attacks.json as each row is done."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -87,7 +98,7 @@ def main() -> None:
     wanted.output.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")
     cases: dict[str, Case] = {}
-    rows: list[dict] = []
+    rows = kept(wanted.output / "attacks.json", wanted.quick)
     with Progress(console=Console(stderr=True)) as progress:
         overall, step = progress.add_task("all", total=len(pairs)), progress.add_task("")
         for name, attack in pairs:
@@ -98,11 +109,12 @@ def main() -> None:
             steps = min(5, STEPS[attack]) if wanted.quick else STEPS[attack]
             task = job(attack, case.model, case.x, case.y, eps, steps)
             lines = measure(case, task, 1 if wanted.quick else REPEATS[attack], progress, step)
-            rows.append(
-                {"case": case.name, "note": case.note, "rows": len(case.x), "attack": attack, "eps": eps,
-                 "steps": steps, "tools": lines}
-            )  # fmt: skip
-            everything = {"machine": facts(), "quick": wanted.quick, "rows": rows}
+            rows[f"{name}/{attack}"] = {
+                "case": case.name, "note": case.note, "rows": len(case.x), "attack": attack, "eps": eps,
+                "steps": steps, "tools": lines,
+            }  # fmt: skip
+            ordered = [rows[key] for key in map("/".join, chosen(None)) if key in rows]
+            everything = {"machine": facts(), "quick": wanted.quick, "rows": ordered}
             (wanted.output / "attacks.json").write_text(json.dumps(everything, indent=1) + "\n")
             (wanted.output / "attacks.md").write_text(table.markdown(everything))
             progress.advance(overall)

@@ -7,6 +7,8 @@ high that each entry has (or None where there are no limits).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -33,20 +35,20 @@ def project_l2(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
     concave and piecewise linear, so Newton's method from u = 0 climbs to the root without passing it, in finitely
     many steps.
     """
-    # Masks are kept as numbers: on a processor, selecting by bool takes many times as long as arithmetic.
     squares = d.flatten(1).square()
-    most = torch.as_tensor(eps, dtype=d.dtype, device=d.device).reshape(-1, 1).square().expand(len(d), 1)
-    bounds = torch.full_like(squares, torch.inf) if room is None else _edge(d, room).flatten(1).square()
+    most = torch.as_tensor(eps, dtype=d.dtype, device=d.device).reshape(-1).square().expand(len(d))
+    bounds = squares if room is None else torch.minimum(squares, _edge(d, room).flatten(1).square())
     fine = torch.finfo(d.dtype)
-    over = torch.minimum(squares, bounds).sum(1, keepdim=True) > most
+    kinks = bounds / squares.clamp(min=fine.tiny)  # the u at which an entry reaches its limit
+    over = bounds.sum(1) > most
     u = (~over).to(d.dtype)
     while bool(over.any()):
-        scaled = u * squares
-        reached = torch.minimum(scaled, bounds).sum(1, keepdim=True)
-        slope = ((bounds - scaled).clamp(min=0).sign() * squares).sum(1, keepdim=True)
-        step = (most - reached).clamp(min=0) / slope.clamp(min=fine.tiny)
-        over &= step > 4 * fine.eps * u
-        u = torch.where(over, (u + step).clamp(max=1.0), u)
+        # A mask kept as numbers: on a processor, selecting by bool takes many times as long as arithmetic.
+        fixed = (kinks <= u[:, None]).to(d.dtype)
+        left = most - torch.linalg.vecdot(bounds, fixed)
+        ahead = (left / torch.linalg.vecdot(squares, 1 - fixed).clamp(min=fine.tiny)).clamp(max=1.0)
+        over = over & (ahead > u * (1 + 4 * fine.eps))
+        u = torch.where(over, ahead, u)
     return clip(d * u.sqrt().reshape(-1, *[1] * (d.ndim - 1)), room)
 
 
@@ -61,6 +63,8 @@ def project_l1(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
     It is clip(|d| - t, 0, bound) with the one t >= 0 that gives sum eps (Croce and Hein, 2021, arXiv 2103.01208). The
     sum is piecewise linear in t with kinks at |d| and |d| - bound; sorting them finds the piece.
     """
+    if isinstance(eps, float) and math.isinf(eps):
+        return clip(d, room)
     flat = d.flatten(1).double()
     eps = torch.as_tensor(eps, dtype=torch.float64, device=d.device).reshape(-1, 1).expand(len(flat), 1)
     height = flat.abs()
@@ -90,6 +94,8 @@ def project_l0(d: Tensor, eps: Tensor | float, room: Room, pixels: bool) -> Tens
     """The nearest change with at most eps entries (or pixels, all channels of [n, c, h, w] together) that are not
     zero.
     """
+    if isinstance(eps, float) and math.isinf(eps):
+        return clip(d, room)
     clipped = clip(d, room)
     gain = clipped.double() * (2 * d.double() - clipped.double())  # d^2 - (d - clipped)^2, without cancelling
     if pixels:
