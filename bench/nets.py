@@ -46,6 +46,13 @@ def digits_cnn(rows: int) -> Case:
     return Case("digits CNN", model, x, y, {"linf": 0.1, "l2": 1.0}, "MNIST digits of the test split")
 
 
+def digits_robust(rows: int) -> Case:
+    """Real digits on the zoo's robust CNN."""
+    model = st.load("zoo:digits-robust")
+    x, y = _right(model, *digits("test"), rows)
+    return Case("robust digits CNN", model, x, y, {"linf": 0.3, "l2": 2.0}, "MNIST digits of the test split")
+
+
 def cifar(rows: int) -> Case:
     """ResNet-20 with its published weights on real pictures where STRUTHIO_DATA holds them; else random both."""
     folder = os.environ.get("STRUTHIO_DATA")

@@ -12,23 +12,43 @@ from struthio._version import __version__
 
 if TYPE_CHECKING:
     from struthio.attacks import (
+        ALMA,
         APGD,
         APGDT,
         BIM,
+        DDN,
         DIFGSM,
         FGSM,
+        FMN,
         MIFGSM,
+        NES,
         NIFGSM,
+        PDGD,
+        PDPGD,
         PGD,
         RFGSM,
         SINIFGSM,
+        SPSA,
         TIFGSM,
         VMIFGSM,
+        ZOO,
         Attack,
+        Bandits,
+        Boundary,
         Cascade,
         EachTarget,
+        FewPixels,
+        GeoDA,
+        HopSkipJump,
+        RandomSearch,
+        RayS,
         Repeat,
+        SigmaZero,
+        SimBA,
         SmallestRadius,
+        SparseRS,
+        SpatialSearch,
+        Square,
     )
     from struthio.checks import UserError
     from struthio.data import load_data
@@ -49,12 +69,13 @@ if TYPE_CHECKING:
     )
     from struthio.result import Result
     from struthio.rows import RowGenerator
-    from struthio.threats import L0, L1, L2, Box, Levels, Linf, Masked, threat
+    from struthio.threats import L0, L1, L2, Box, Levels, Linf, Masked, Spatial, threat
 
 _HOMES = {
     "struthio.attacks": (
-        "APGD APGDT BIM DIFGSM FGSM MIFGSM NIFGSM PGD RFGSM SINIFGSM TIFGSM VMIFGSM Attack Cascade EachTarget Repeat "
-        "SmallestRadius"
+        "ALMA APGD APGDT BIM DDN DIFGSM FGSM FMN MIFGSM NES NIFGSM PDGD PDPGD PGD RFGSM SINIFGSM SPSA TIFGSM "
+        "VMIFGSM ZOO Attack Bandits Boundary Cascade EachTarget FewPixels GeoDA HopSkipJump RandomSearch RayS "
+        "Repeat SigmaZero SimBA SmallestRadius SparseRS SpatialSearch Square"
     ),
     "struthio.checks": "UserError",
     "struthio.data": "load_data",
@@ -63,35 +84,46 @@ _HOMES = {
     "struthio.losses": "DLR CrossEntropy Divergence Logit Margin",
     "struthio.meter": "BudgetSpent Metered",
     "struthio.models": (
-        "LogitEnsemble Normalize StandIn check_contract labels_only load prepare scores_only with_stand_ins"
+        "LogitEnsemble Normalize StandIn check_contract labels_only load prepare scores_only "
+        "with_stand_ins"
     ),
     "struthio.result": "Result",
     "struthio.rows": "RowGenerator",
-    "struthio.threats": "L0 L1 L2 Box Levels Linf Masked threat",
+    "struthio.threats": "L0 L1 L2 Box Levels Linf Masked Spatial threat",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "ALMA",
     "APGD",
     "APGDT",
     "BIM",
+    "DDN",
     "DIFGSM",
     "DLR",
     "FGSM",
+    "FMN",
     "L0",
     "L1",
     "L2",
     "MIFGSM",
+    "NES",
     "NIFGSM",
+    "PDGD",
+    "PDPGD",
     "PGD",
     "RFGSM",
     "SINIFGSM",
+    "SPSA",
     "TIFGSM",
     "VMIFGSM",
+    "ZOO",
     "Attack",
     "Autograd",
     "Averaged",
+    "Bandits",
     "Both",
+    "Boundary",
     "Box",
     "BudgetSpent",
     "Cascade",
@@ -101,6 +133,9 @@ __all__ = [
     "Drift",
     "EachTarget",
     "Estimated",
+    "FewPixels",
+    "GeoDA",
+    "HopSkipJump",
     "Levels",
     "Linf",
     "Logit",
@@ -109,12 +144,20 @@ __all__ = [
     "Masked",
     "Metered",
     "Normalize",
+    "RandomSearch",
+    "RayS",
     "Repeat",
     "Result",
     "RowGenerator",
     "Scaled",
+    "SigmaZero",
+    "SimBA",
     "SmallestRadius",
     "Smoothed",
+    "SparseRS",
+    "Spatial",
+    "SpatialSearch",
+    "Square",
     "StandIn",
     "Targeted",
     "Translated",

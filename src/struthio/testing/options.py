@@ -20,11 +20,22 @@ from struthio.testing.settings import Setting, norms_of, plainly, quick
 
 # By the option's name first; what is not named here is changed by its type.
 BY_NAME: dict[str, tuple[Any, ...]] = {
+    "basis": ("pixel", "dct"),
+    "classes": (2, 3),
+    "direction": ("up", "down", "both"),
+    "exploration": (0.5,),
+    "learning": (1.0,),
+    "queries": (7, 90),
+    "sigma": (0.3,),
+    "solver": ("adam", "newton"),
     "keep": ("first", "best", "last"),
     "loss": (CrossEntropy(), Margin(), Logit()),
     "gradient": (Autograd(), Scaled(copies=2)),
+    "first": (0.2,),
+    "radius": (0.1,),
     "step": (0.3,),
-    "steps": (3, 9),
+    "steps": (3, 9, 1),
+    "start": (torch.zeros(()), torch.ones(())),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -22,7 +23,17 @@ from struthio.testing.require import BrokenPromise
 from struthio.threats import PIXELS, THREATS, Box, Levels, Masked
 from struthio.types import Goal, Threat
 
-FEW = {"steps": 6, "samples": 2, "copies": 3, "targets": 3}  # enough to keep a promise by, and quick
+FEW = {
+    "steps": 6,
+    "samples": 2,
+    "copies": 3,
+    "targets": 3,
+    "queries": 30,
+    "population": 6,
+    "generations": 3,
+    "rounds": 2,
+    "every": 1,
+}  # enough to keep a promise by, and quick
 BALLS = THREATS  # by norm
 RADII = {"linf": 8 / 255, "l2": 0.3, "l1": 1.5, "l0": 2.0}  # at which some rows hold and some do not
 SEED = 7
@@ -128,9 +139,11 @@ def quick(attack: Attack) -> Attack:
     """The same attack with fewer steps, samples, copies and targets, and so for the attacks inside it."""
     fewer: dict[str, Any] = {}
     for field in dataclasses.fields(attack):
-        value = getattr(attack, field.name)
-        if field.name in FEW and (value is None or value > FEW[field.name]):
-            fewer[field.name] = FEW[field.name]
+        value, few = getattr(attack, field.name), FEW.get(field.name, math.inf)
+        if field.name == "queries" and attack.access == "labels":
+            few *= 4  # a label says less than scores do
+        if few < math.inf and (value is None or value > few):
+            fewer[field.name] = few
         elif isinstance(value, Attack):
             fewer[field.name] = quick(value)
         elif isinstance(value, tuple) and value and all(isinstance(part, Attack) for part in value):

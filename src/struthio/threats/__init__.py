@@ -4,6 +4,7 @@ from struthio.threats.balls import L0, L1, L2, Linf
 from struthio.threats.box import PIXELS, Box
 from struthio.threats.levels import Levels
 from struthio.threats.masked import Masked
+from struthio.threats.spatial import Spatial
 from struthio.threats.table import THREATS, threat
 
-__all__ = ["L0", "L1", "L2", "PIXELS", "THREATS", "Box", "Levels", "Linf", "Masked", "threat"]
+__all__ = ["L0", "L1", "L2", "PIXELS", "THREATS", "Box", "Levels", "Linf", "Masked", "Spatial", "threat"]

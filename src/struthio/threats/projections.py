@@ -35,6 +35,8 @@ def project_l2(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
     concave and piecewise linear, so Newton's method from u = 0 climbs to the root without passing it, in finitely
     many steps.
     """
+    if isinstance(eps, float) and math.isinf(eps):
+        return clip(d, room)
     squares = d.flatten(1).square()
     most = torch.as_tensor(eps, dtype=d.dtype, device=d.device).reshape(-1).square().expand(len(d))
     bounds = squares if room is None else torch.minimum(squares, _edge(d, room).flatten(1).square())
@@ -104,3 +106,61 @@ def project_l0(d: Tensor, eps: Tensor | float, room: Room, pixels: bool) -> Tens
     rank = flat.argsort(dim=1, descending=True, stable=True).argsort(1)
     keep = (rank < torch.as_tensor(eps, device=d.device).reshape(-1, 1)) & (flat > 0)
     return torch.where(keep.reshape(gain.shape), clipped, 0.0)
+
+
+def onto_plane(slope: Tensor, need: Tensor, room: Room, p: float) -> Tensor:
+    """The smallest change d in Linf, L2 or L1, between the limits, whose product with the slope is `need`.
+
+    Where the limits forbid to get so far, the change that gets furthest.
+
+    Args:
+        slope: the normal of the plane, [n, ...].
+        need: how far off the plane is, in units of slope times d, [n].
+        room: the limits of d, low <= 0 <= high.
+        p: infinity, 2 or 1.
+    """
+    way = slope.sign() * need.sign().reshape(-1, *[1] * (slope.ndim - 1))
+    height = slope.flatten(1).abs()
+    scale = height.amax(1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
+    height, rise = height / scale, (need.abs()[:, None] / scale).clamp(max=_ENDLESS)
+    bound = torch.full_like(height, _ENDLESS)
+    if room is not None:
+        bound = torch.where(way > 0, room[1], -room[0]).flatten(1).clamp(min=0, max=_ENDLESS)
+    if p == 1:
+        filled = _steepest_first(height, rise, bound)
+    else:
+        filled = _all_at_once(height, rise, bound, p)
+    return filled.reshape(slope.shape) * way
+
+
+_ENDLESS = 1e30  # instead of infinity, which times zero is not a number
+
+
+def _all_at_once(height: Tensor, rise: Tensor, bound: Tensor, p: float) -> Tensor:
+    """min(t s, bound), with s = 1 in Linf and s = height in L2, for the one t that climbs as far as `rise`.
+
+    The climb is concave and piecewise linear in t, so Newton's method from t = 0 never passes the root.
+    """
+    pace = torch.ones_like(height) if math.isinf(p) else height
+    fine = torch.finfo(height.dtype)
+    kinks, gains, rates = bound / pace.clamp(min=fine.tiny), height * bound, height * pace
+    t = torch.zeros_like(rise)
+    on = torch.ones_like(rise, dtype=torch.bool)
+    while bool(on.any()):
+        free = (kinks > t).to(height.dtype)
+        left = rise - (gains * (1 - free)).sum(1, keepdim=True)
+        rate = (rates * free).sum(1, keepdim=True)
+        ahead = (left / rate.clamp(min=fine.tiny)).clamp(max=_ENDLESS)
+        on = on & (rate > 0) & (ahead > t * (1 + 4 * fine.eps))
+        t = torch.where(on, ahead, t)
+    return torch.minimum(t * pace, bound)
+
+
+def _steepest_first(height: Tensor, rise: Tensor, bound: Tensor) -> Tensor:
+    """Each entry up to its bound, those of greatest height first, until the climb is as far as `rise`."""
+    down, order = height.double().sort(stable=True, dim=1, descending=True)
+    bounds = bound.double().gather(1, order)
+    gains = down * bounds
+    before = gains.cumsum(1) - gains
+    taken = ((rise - before) / down.clamp(min=1e-300)).clamp(min=0).minimum(bounds)
+    return torch.zeros_like(height).scatter(1, order, taken.to(height.dtype))

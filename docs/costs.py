@@ -1,0 +1,52 @@
+"""Measure what every attack of the registry costs by default: `python docs/costs.py`, into docs/costs.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import struthio as st
+from struthio.attacks.registry import ATTACKS, attack_class
+
+HERE = Path(__file__).parent
+ROWS = 8
+RADII = {"linf": 0.3, "l2": 2.0, "l1": 15.0, "l0": 25.0}  # where some robust digits fall and some hold
+SMALLEST = "struthio.attacks.minimal."  # these need no radius
+
+
+def cost(name: str) -> dict[str, float | str]:
+    """Forwards and backwards a row, in the first norm of the attack, on robust digits; and seconds for all rows."""
+    model = st.load("zoo:digits-robust")
+    _, x, labels = next(iter(st.load_data("data:digits").batches(ROWS)))
+    kind = attack_class(name)
+    norm = kind.norms[0] if kind.norms else ""
+    radius = "inf" if ATTACKS[name].startswith(SMALLEST) or not norm else RADII[norm]
+    threat = st.threat(f"{norm}:{radius}") if norm else st.threat("spatial:30:0.1")
+    start = time.perf_counter()
+    result = kind()(model, x, st.Untargeted(labels), threat)
+    return {
+        "norm": norm,
+        "forwards": float(result.forwards.float().mean()),
+        "backwards": float(result.backwards.float().mean()),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def main() -> None:
+    """Measure the attacks named on the command line, or all that have not been measured yet."""
+    torch.set_num_threads(2)
+    path = HERE / "costs.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known = {name: known[name] for name in known if name in ATTACKS}
+    for name in sys.argv[1:] or [name for name in ATTACKS if name not in known]:
+        known[name] = cost(name)
+        print(name, known[name], flush=True)
+        path.write_text(json.dumps({name: known[name] for name in ATTACKS if name in known}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The search among moved pictures, and gradient attacks on the same threat."""
+
+import math
+
+import pytest
+import torch
+
+import struthio as st
+from struthio.testing import attack_promises, small_inputs, small_net
+from struthio.testing.settings import Setting
+from struthio.threats import PIXELS
+
+NEEDS_A_BALL = {
+    "stays_inside_the_threat_and_the_limits",
+    "leaves_alone_what_the_mask_protects",
+    "keeps_to_the_levels",
+    "is_not_hurt_by_more_steps",
+    "refuses_what_cannot_be_meant",
+    "wins_nothing_that_cannot_be_won",
+    "every_option_changes_something",
+}
+
+
+def setting():
+    model, x = small_net(), small_inputs()
+    with torch.no_grad():
+        labels = model(x).argmax(1)
+    threat = st.Spatial(torch.tensor([0.1, 0.2, 0.3, 0.5, 0.6, 0.8, 0.9, 1.0]))
+    return Setting("spatial", model, x, st.Untargeted(labels), threat, "spatial", PIXELS, torch.arange(100, 108))
+
+
+@pytest.mark.parametrize("attack", [st.SpatialSearch(3, 3), st.SpatialSearch(random=5)], ids=["grid", "random"])
+@pytest.mark.parametrize("promise", attack_promises(), ids=lambda promise: promise.__name__)
+def test_promises(attack, promise):
+    """Those that do not speak of balls."""
+    if promise.__name__ not in NEEDS_A_BALL:
+        promise.__wrapped__(attack, setting())
+
+
+def brightest(side=8):
+    """The class is the column in which a picture is brightest."""
+    return lambda x: x.sum((1, 2)) + 1e-3 * torch.arange(side)
+
+
+def column(side=8, place=3):
+    x = torch.zeros(1, 1, side, side)
+    x[..., place] = 1
+    return x
+
+
+def test_the_grid_finds_the_smallest_move():
+    """A column wins when it is shifted by half a pixel, of which there are five steps in 0.25 of the side."""
+    goal = st.Untargeted(torch.tensor([3]))
+    attack = st.SpatialSearch(angles=1, shifts=9)
+    result = attack(brightest(), column(), goal, st.Spatial(angle=30, shift=0.25))
+    assert result.success.all()
+    assert result.size.item() == pytest.approx(0.25, abs=1e-3)
+
+
+def test_the_grid_is_that_of_the_paper():
+    """Every move is asked about once, no move first."""
+    never = lambda x: torch.eye(2)[torch.zeros(len(x)).long()]  # noqa: E731
+    x, goal = small_inputs(2), st.Untargeted(torch.zeros(2).long())
+    result = st.SpatialSearch()(never, x, goal, st.Spatial())
+    assert result.forwards.tolist() == [31 * 5 * 5 + 1] * 2
+    assert torch.equal(result.x_adv, x)
+    assert st.SpatialSearch(random=10)(never, x, goal, st.Spatial()).forwards.tolist() == [12, 12]
+    moves = st.SpatialSearch()._grid(st.Spatial(), x)
+    assert len({tuple(move) for move in moves.tolist()}) == 31 * 25 - 1
+    assert moves.unique().tolist() == pytest.approx(sorted({*torch.linspace(-1, 1, 31).tolist(), -0.5, 0.5}), abs=1e-6)
+
+
+def test_the_budget_is_kept_to():
+    never = lambda x: torch.eye(2)[torch.zeros(len(x)).long()]  # noqa: E731
+    meter = st.Metered(never, 2, budget=50)
+    meter.forwards[1] = 40
+    goal, rows = st.Untargeted(torch.zeros(2).long()), st.RowGenerator.seeded(0, torch.arange(2))
+    st.SpatialSearch().search(meter, small_inputs(2), goal, st.Spatial(), rows)
+    assert meter.forwards.tolist() == [49, 49]
+
+
+def test_gradient_attacks_move_pictures_too():
+    """PGD and Auto-PGD climb along the slope of angle and shifts; a grid finds no less."""
+    model = st.load("zoo:digits-cnn")
+    _, x, y = next(iter(st.load_data("data:digits").batches(20)))
+    with torch.no_grad():
+        right = model(x).argmax(1) == y
+    x, y = x[right], y[right]
+    threat = st.Spatial(angle=30, shift=0.1)
+    grid = st.SpatialSearch(angles=9)(model, x, st.Untargeted(y), threat)
+    for attack in (st.PGD(steps=20), st.APGD(steps=20)):
+        result = attack(model, x, st.Untargeted(y), threat)
+        assert 0 < result.success.sum() <= grid.success.sum()
+        assert threat.allows(x, result.x_adv).all()
+
+
+def test_other_attacks_say_that_they_walk_among_inputs():
+    at = setting()
+    for attack in (st.HopSkipJump(), st.Boundary(), st.RayS(), st.GeoDA()):
+        with pytest.raises(st.UserError, match="SpatialSearch"):
+            at.run(attack)
+
+
+def test_what_cannot_be_meant():
+    for wrong in ({"angles": 0}, {"shifts": 2.5}, {"random": -1}):
+        with pytest.raises(st.UserError):
+            st.SpatialSearch(**wrong)
+    at = setting()
+    with pytest.raises(st.UserError, match="Spatial"):
+        at.run(st.SpatialSearch(), threat=st.Linf(0.1))
+    assert math.isinf(st.Spatial(math.inf).eps)
