@@ -18,7 +18,7 @@ $(VENV)/demo: pyproject.toml constraints.txt
 
 $(VENV)/dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[zoo,onnx,dev]'
+	$(PIP) -e '.[zoo,onnx,endpoint,sklearn,dev]'
 	@touch $@ $(VENV)/demo
 
 $(VENV)/bench: $(VENV)/dev bench/requirements.txt bench/requirements-nodeps.txt

@@ -56,9 +56,9 @@ def _ours(attack: str, p: float, steps: int) -> Find | None:
         return None
     known = {field.name for field in dataclasses.fields(attack_class(attack))}
     budget = {"steps": steps}
-    if "searches" in known:
-        budget = {"steps": steps // SEARCHES, "searches": SEARCHES}
-    if attack in ("deepfool", "superdeepfool", "fab", "fab-t", "jsma", "vfga"):
+    for name in {"rounds", "searches"} & known:
+        budget = {"steps": steps // SEARCHES, name: SEARCHES}
+    if attack in ("deepfool", "super-deepfool", "fab", "fab-t", "jsma", "vfga"):
         budget = {}
     made = attack_class(attack)(**budget)
     return lambda model, x, y: made(model, x, st.Untargeted(y), BALLS[p]()).x_adv
@@ -137,7 +137,7 @@ _ENTRIES: dict[tuple[str, float], dict[str, Callable[..., Tensor]]] = {
         "foolbox": _foolbox("LinfDeepFoolAttack", _fixed(steps=50)),
         "adversarial-library": _adv_lib("df", _fixed(steps=50, norm=math.inf)),
     },
-    ("superdeepfool", 2.0): {"adversarial-library": _adv_lib("sdf", _fixed())},
+    ("super-deepfool", 2.0): {"adversarial-library": _adv_lib("sdf", _fixed())},
     ("carlini-wagner", 2.0): {
         "foolbox": _foolbox("L2CarliniWagnerAttack", _searching),
         "adversarial-library": _adv_lib(

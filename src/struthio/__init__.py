@@ -18,8 +18,11 @@ if TYPE_CHECKING:
         BIM,
         DDN,
         DIFGSM,
+        FAB,
+        FABT,
         FGSM,
         FMN,
+        JSMA,
         MIFGSM,
         NES,
         NIFGSM,
@@ -35,9 +38,12 @@ if TYPE_CHECKING:
         Attack,
         Bandits,
         Boundary,
+        CarliniWagner,
         Cascade,
+        DeepFool,
         EachTarget,
         FewPixels,
+        Forged,
         GeoDA,
         HopSkipJump,
         RandomSearch,
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
         SparseRS,
         SpatialSearch,
         Square,
+        SuperDeepFool,
+        forge,
     )
     from struthio.checks import UserError
     from struthio.data import load_data
@@ -57,8 +65,10 @@ if TYPE_CHECKING:
     from struthio.losses import DLR, CrossEntropy, Divergence, Logit, Margin
     from struthio.meter import BudgetSpent, Metered
     from struthio.models import (
+        Endpoint,
         LogitEnsemble,
         Normalize,
+        Request,
         StandIn,
         check_contract,
         labels_only,
@@ -73,9 +83,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "struthio.attacks": (
-        "ALMA APGD APGDT BIM DDN DIFGSM FGSM FMN MIFGSM NES NIFGSM PDGD PDPGD PGD RFGSM SINIFGSM SPSA TIFGSM "
-        "VMIFGSM ZOO Attack Bandits Boundary Cascade EachTarget FewPixels GeoDA HopSkipJump RandomSearch RayS "
-        "Repeat SigmaZero SimBA SmallestRadius SparseRS SpatialSearch Square"
+        "ALMA APGD APGDT BIM DDN DIFGSM FAB FABT FGSM FMN JSMA MIFGSM NES NIFGSM PDGD PDPGD PGD RFGSM SINIFGSM "
+        "SPSA TIFGSM VMIFGSM ZOO Attack Bandits Boundary CarliniWagner Cascade DeepFool EachTarget FewPixels Forged "
+        "GeoDA HopSkipJump RandomSearch RayS Repeat SigmaZero SimBA SmallestRadius SparseRS SpatialSearch Square "
+        "SuperDeepFool forge"
     ),
     "struthio.checks": "UserError",
     "struthio.data": "load_data",
@@ -84,7 +95,7 @@ _HOMES = {
     "struthio.losses": "DLR CrossEntropy Divergence Logit Margin",
     "struthio.meter": "BudgetSpent Metered",
     "struthio.models": (
-        "LogitEnsemble Normalize StandIn check_contract labels_only load prepare scores_only "
+        "Endpoint LogitEnsemble Normalize Request StandIn check_contract labels_only load prepare scores_only "
         "with_stand_ins"
     ),
     "struthio.result": "Result",
@@ -101,8 +112,11 @@ __all__ = [
     "DDN",
     "DIFGSM",
     "DLR",
+    "FAB",
+    "FABT",
     "FGSM",
     "FMN",
+    "JSMA",
     "L0",
     "L1",
     "L2",
@@ -126,14 +140,18 @@ __all__ = [
     "Boundary",
     "Box",
     "BudgetSpent",
+    "CarliniWagner",
     "Cascade",
     "CrossEntropy",
+    "DeepFool",
     "Divergence",
     "Diverse",
     "Drift",
     "EachTarget",
+    "Endpoint",
     "Estimated",
     "FewPixels",
+    "Forged",
     "GeoDA",
     "HopSkipJump",
     "Levels",
@@ -147,6 +165,7 @@ __all__ = [
     "RandomSearch",
     "RayS",
     "Repeat",
+    "Request",
     "Result",
     "RowGenerator",
     "Scaled",
@@ -159,12 +178,14 @@ __all__ = [
     "SpatialSearch",
     "Square",
     "StandIn",
+    "SuperDeepFool",
     "Targeted",
     "Translated",
     "Untargeted",
     "UserError",
     "__version__",
     "check_contract",
+    "forge",
     "labels_only",
     "least_likely",
     "load",

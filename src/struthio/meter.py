@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +13,33 @@ from struthio.rows import Rows
 from struthio.types import Model
 
 
-class BudgetSpent(RuntimeError):
-    """A row has no queries left. Raised before the model is asked, so the budget is never exceeded."""
+class Ended(RuntimeError):
+    """The model answers no more. An attack that meets this ends with what it has.
+
+    Attributes:
+        outputs: what was answered of the last question, NaN in rows that were not; None where nothing was.
+    """
+
+    outputs: Tensor | None = None
+
+
+class BudgetSpent(Ended):
+    """No queries are left. Raised before the model is asked, so the budget is never exceeded."""
+
+
+class Gone(Ended):
+    """A model behind a wire that cannot be reached any more."""
+
+
+class Witness(Protocol):
+    """Who sees every answer, and marks the rows that could not pay for a question."""
+
+    cut: Tensor
+    outputs: Tensor | None
+
+    def see(self, ids: Tensor, x: Tensor, outputs: Tensor) -> None:
+        """Rows (their numbers [n]) were asked about x [k * n, ...], and these are the answers [k * n, classes]."""
+        ...
 
 
 class Metered:
@@ -23,12 +49,17 @@ class Metered:
     of k times as many inputs as rows (several views of each) counts k for each row, in the order all rows, all rows,
     ...
 
+    A model with an attribute `cost` (how often it was really asked about each input of the last batch, int64 [n]) is
+    counted by that: an endpoint that remembers its answers, or had to ask twice.
+
     Args:
         model: any callable from a batch [n, ...] to outputs [n, classes].
         rows: how many rows the attack has.
         budget: the most forwards a row may have, or None.
         device: where the counts are kept.
         first: what is done with the first outputs seen, to refuse what does not fit before more is spent.
+        witness: sees every answer. With it, one forward a row is kept for the judge; a row that cannot pay is marked as
+            cut and gets zeros from then on, so that the others go on; BudgetSpent is raised when all rows are cut.
     """
 
     def __init__(
@@ -38,8 +69,9 @@ class Metered:
         budget: int | None = None,
         device: torch.device | str = "cpu",
         first: Callable[[Tensor], None] | None = None,
+        witness: Witness | None = None,
     ) -> None:
-        self.model, self.budget = model, budget
+        self.model, self.budget, self.witness = model, budget, witness
         self.first = [] if first is None else [first]
         self.ids = torch.arange(rows, device=device)
         self.forwards = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -51,9 +83,9 @@ class Metered:
         return part
 
     def over(self, model: Model) -> Metered:
-        """The same meter, counting on, over another model."""
+        """The same meter, counting on, over another model; nobody watches, and the last forward may be spent."""
         other = self[:]
-        other.model = model
+        other.model, other.witness = model, None
         return other
 
     def __len__(self) -> int:
@@ -70,18 +102,55 @@ class Metered:
         if rest or not asked:
             raise ValueError(f"{len(x)} inputs for {len(self.ids)} rows: narrow the model with the rows, model[rows].")
         left = self.left
-        if left is not None and bool((left < asked).any()):
-            raise BudgetSpent(
-                f"the budget of {self.budget} forwards a row is spent for {int((left < asked).sum())} rows"
-            )
-        self.forwards[self.ids] += asked
-        out = self.model(x)
+        if left is None:
+            return self._ask(x, asked)
+        if self.witness is not None:
+            return self._ask_who_can_pay(x, asked, left, self.witness)
+        if bool((left < asked).any()):
+            raise self._spent(int((left < asked).sum()))
+        return self._ask(x, asked)
+
+    def _spent(self, rows: int) -> BudgetSpent:
+        return BudgetSpent(f"the budget of {self.budget} forwards a row is spent for {rows} rows")
+
+    def _ask_who_can_pay(self, x: Tensor, asked: int, left: Tensor, witness: Witness) -> Tensor:
+        witness.cut[self.ids] |= left <= asked
+        paying = ~witness.cut[self.ids]
+        if bool(paying.all()):
+            return self._ask(x, asked)
+        if witness.outputs is None or bool(witness.cut.all()):
+            raise self._spent(int(witness.cut.sum()))
+        nothing = 0 * x.flatten(1)[:, :1].nan_to_num()  # zeros through which a gradient passes, and is zero
+        out = nothing.to(witness.outputs.dtype).repeat(1, witness.outputs.shape[1])
+        if not bool(paying.any()):
+            return out
+        some = paying.repeat(asked).nonzero().flatten()
+        return out.index_copy(0, some, self[paying]._ask(x[some], asked).to(out.dtype))
+
+    def _ask(self, x: Tensor, asked: int) -> Tensor:
+        try:
+            out = self.model(x)
+        except Ended as ended:
+            self._count(asked, 0)
+            if ended.outputs is not None and self.witness is not None:
+                self.witness.see(self.ids, x, ended.outputs)
+            raise
+        self._count(asked, asked)
         checks.outputs(out, len(x))
         while self.first:
             self.first.pop()(out)
         if out.requires_grad:
             out.register_hook(lambda grad: self._count_backward(asked))
+        if self.witness is not None:
+            self.witness.see(self.ids, x.detach(), out.detach())
         return out
+
+    def _count(self, asked: int, unless_told: int) -> None:
+        cost = getattr(self.model, "cost", None)
+        if isinstance(cost, Tensor) and len(cost) == asked * len(self.ids):
+            self.forwards[self.ids] += cost.to(self.ids.device).reshape(asked, -1).sum(0)
+        else:
+            self.forwards[self.ids] += unless_told
 
     def _count_backward(self, asked: int) -> None:
         self.backwards[self.ids] += asked

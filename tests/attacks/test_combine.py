@@ -149,7 +149,7 @@ def test_a_cap_on_the_radius_is_kept():
     model, x = linear_model(48, seed=4), small_inputs(6, 4, seed=4)
     labels = model(x).argmax(1)
     exact = exact_distance(model, x, labels, 2)
-    cap = float(exact.median())
+    cap = 0.995 * float(exact.median())  # no row lies on the cap, where rounding would decide
     result = st.SmallestRadius(st.APGD(steps=40))(model, x, st.Untargeted(labels), st.L2(cap))
     assert (result.size <= cap + 1e-6).all()
     assert torch.equal(result.success, exact * 1.01 < cap)

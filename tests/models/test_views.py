@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from struthio.checks import UserError
+from struthio.losses import Logit
 from struthio.models import LogitEnsemble, Logits, StandIn, labels_only, scores_only, with_stand_ins
 
 
@@ -40,6 +41,18 @@ def test_ensemble_averages_probabilities() -> None:
     halves = constant(math.log(0.5), math.log(0.5)), constant(math.log(0.9), math.log(0.1))
     out = LogitEnsemble(halves, average="probabilities")(torch.zeros(1, 2))
     torch.testing.assert_close(out.exp(), torch.tensor([[0.7, 0.3]]))
+
+
+def test_ensemble_averages_losses() -> None:
+    """`Logit` on the mean log-probabilities is the mean cross-entropy of the members, and so is its slope."""
+    torch.manual_seed(0)
+    members, x, y = (nn.Linear(3, 4), nn.Linear(3, 4)), torch.rand(5, 3, requires_grad=True), torch.arange(5) % 4
+    each = torch.stack([torch.nn.functional.cross_entropy(member(x), y, reduction="none") for member in members])
+    mean = (torch.tensor([0.75, 0.25])[:, None] * each).sum(0)
+    score = Logit().away(LogitEnsemble(members, weights=[3, 1], average="losses")(x), y)
+    torch.testing.assert_close(score, mean)
+    slopes = [torch.autograd.grad(value.sum(), x)[0] for value in (score, mean)]
+    torch.testing.assert_close(*slopes)
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 0], [1, -1]])

@@ -3,11 +3,17 @@
 from struthio.attacks.auto import APGD, APGDT
 from struthio.attacks.base import Attack
 from struthio.attacks.combine import Cascade, EachTarget, Repeat, SmallestRadius
+from struthio.attacks.forging import Forged, forge
 from struthio.attacks.minimal.alma import ALMA
+from struthio.attacks.minimal.carlini_wagner import CarliniWagner
 from struthio.attacks.minimal.ddn import DDN
+from struthio.attacks.minimal.deepfool import DeepFool
+from struthio.attacks.minimal.fab import FAB, FABT
 from struthio.attacks.minimal.fmn import FMN
+from struthio.attacks.minimal.jsma import JSMA
 from struthio.attacks.minimal.pdpgd import PDGD, PDPGD
 from struthio.attacks.minimal.sigma_zero import SigmaZero
+from struthio.attacks.minimal.superdeepfool import SuperDeepFool
 from struthio.attacks.pgd import BIM, FGSM, PGD, RFGSM
 from struthio.attacks.queries.bandits import Bandits
 from struthio.attacks.queries.boundary import Boundary
@@ -33,8 +39,11 @@ __all__ = [
     "BIM",
     "DDN",
     "DIFGSM",
+    "FAB",
+    "FABT",
     "FGSM",
     "FMN",
+    "JSMA",
     "MIFGSM",
     "NES",
     "NIFGSM",
@@ -50,9 +59,12 @@ __all__ = [
     "Attack",
     "Bandits",
     "Boundary",
+    "CarliniWagner",
     "Cascade",
+    "DeepFool",
     "EachTarget",
     "FewPixels",
+    "Forged",
     "GeoDA",
     "HopSkipJump",
     "RandomSearch",
@@ -64,6 +76,8 @@ __all__ = [
     "SparseRS",
     "SpatialSearch",
     "Square",
+    "SuperDeepFool",
     "attack_class",
+    "forge",
     "make",
 ]

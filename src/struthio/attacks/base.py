@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from struthio import checks
+from struthio.attacks.kept import Kept, behind_a_wire
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.result import Result
@@ -45,6 +46,7 @@ class Attack:
         goal: Goal,
         threat: Threat,
         generator: int | RowGenerator | torch.Generator = 0,
+        budget: int | None = None,
     ) -> Result:
         """Attack every row of x.
 
@@ -56,12 +58,15 @@ class Attack:
             threat: what may change, and by how much.
             generator: a seed (rows are numbered from 0), a RowGenerator that carries the rows' ids, or a
                 torch.Generator.
+            budget: the most forwards a row may have in the whole call, the judge's one included. A row that has no more
+                ends with the best that the model was asked about. The model is then asked as it was given.
 
         Returns:
             A Result whose success, size, score and cost were recomputed here, on the model as it was given.
 
         Raises:
             UserError: where an argument cannot be meant; the message says what to do.
+            Ended: where a model behind a wire answers nothing at all (later on, the attack ends with what it has).
         """
         x = x.detach()
         goal.check(x)
@@ -70,6 +75,8 @@ class Attack:
         given = getattr(model, "original", model)
         checks.mode(given)
         rows = as_generator(generator, x)
+        if budget is not None or behind_a_wire(given):
+            return self._with_what_it_has(given, x, goal, threat, rows, budget)
         with no_trace(rows):
             meter = Metered(model, len(x), device=x.device, first=goal.check_outputs)
             x_adv = self.search(meter, x, goal, threat, rows).detach()
@@ -81,14 +88,31 @@ class Attack:
                     part = judge[again], x[again], goal[again], threat[again], rows[again].fold(1)
                     x_adv[again] = self.search(*part).detach()
                     outputs[again] = _ask(judge[again], x_adv[again])
-        return Result(
-            x_adv=x_adv,
-            success=goal.success(outputs) & threat.allows(x, x_adv),
-            size=threat.size(x, x_adv),
-            score=goal.score(Margin(), outputs),
-            forwards=meter.forwards,
-            backwards=meter.backwards,
-        )
+        return _result(x, x_adv, outputs, goal, threat, meter)
+
+    def _with_what_it_has(
+        self, model: Model, x: Tensor, goal: Goal, threat: Threat, rows: RowGenerator, budget: int | None
+    ) -> Result:
+        """The call where questions may run out: what the model was asked about is kept on the way."""
+        if budget is not None:
+            checks.count(budget, "budget")
+        kept = Kept(x, goal, threat)
+        with no_trace(rows):
+            meter = Metered(model, len(x), budget, x.device, goal.check_outputs, kept)
+            x_adv = kept.ending(lambda: self.search(meter, x, goal, threat, rows))
+            x_adv, outputs = kept.judged(meter.over(model), x_adv)
+        return _result(x, x_adv, outputs, goal, threat, meter)
+
+
+def _result(x: Tensor, x_adv: Tensor, outputs: Tensor, goal: Goal, threat: Threat, meter: Metered) -> Result:
+    return Result(
+        x_adv=x_adv,
+        success=goal.success(outputs) & threat.allows(x, x_adv),
+        size=threat.size(x, x_adv),
+        score=goal.score(Margin(), outputs),
+        forwards=meter.forwards,
+        backwards=meter.backwards,
+    )
 
 
 @torch.no_grad()

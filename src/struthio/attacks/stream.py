@@ -12,6 +12,7 @@ from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.goals import Targeted, Untargeted
 from struthio.losses import Margin
+from struthio.meter import BudgetSpent, Ended
 from struthio.result import Result
 from struthio.rows import RowGenerator
 from struthio.types import Goal, Model, Threat
@@ -32,7 +33,7 @@ class Attacked:
         result: the attack's Result. Rows whose goal the clean input reaches already were not attacked: size 0, no
             cost but the one forward that showed it.
         predicted: the class of the clean input, int64 [b].
-        predicted_adv: the class of the result, int64 [b].
+        predicted_adv: the class of the result, int64 [b]; -1 where a model behind a wire could not be asked.
     """
 
     ids: Tensor
@@ -53,6 +54,8 @@ def stream(
     *,
     seed: int = 0,
     batch_size: int = 128,
+    budget: int | None = None,
+    rows: int | None = None,
 ) -> Iterator[Attacked]:
     """Attack batch after batch; each row's random numbers come from (seed, row id), so no batch size changes an answer.
 
@@ -60,24 +63,53 @@ def stream(
         batches: from a batch size, the batches of the data set.
         aim: the goal of a batch, from its clean outputs and labels.
         batch_size: rows at once; halved, and the batch tried again, when memory runs out.
+        budget: the most forwards a row may have, the one that shows its clean answer included.
+        rows: how many rows there are in all, where known. What an endpoint's own budget has left is then shared evenly
+            among those still to come; what a row leaves over goes to the others.
 
     Yields:
         Attacked, batch by batch, in order.
+
+    Raises:
+        Ended: where a model behind a wire answers no more, or its budget has no questions left for the next batch. A
+            batch that is cut short is yielded before, with what it has.
     """
+    done = 0
     for ids, x, labels in batches(batch_size):
-        yield from _split(attack, model, ids, x, labels, aim, threat, seed)
+        share = _share(model, budget, None if rows is None else rows - done)
+        yield from _split(attack, model, ids, x, labels, aim, threat, seed, share)
+        done += len(ids)
+
+
+def _share(model: Model, budget: int | None, rows: int | None) -> int | None:
+    """The most forwards that each of so many rows may have."""
+    left = getattr(getattr(model, "original", model), "left", None)
+    if left is None or rows is None:
+        return budget
+    share: int = left // max(rows, 1)
+    if share < 2:
+        raise BudgetSpent(f"{left} questions are left for {rows} rows; each needs two at least.")
+    return share if budget is None else min(share, budget)
 
 
 def _split(
-    attack: Attack, model: Model, ids: Tensor, x: Tensor, labels: Tensor, aim: Aim, threat: Threat, seed: int
+    attack: Attack,
+    model: Model,
+    ids: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    aim: Aim,
+    threat: Threat,
+    seed: int,
+    budget: int | None,
 ) -> Iterator[Attacked]:
     pending = [torch.arange(len(ids))]
     while pending:
         rows = pending.pop(0)
         try:
-            yield _one(attack, model, ids[rows], x[rows], labels[rows], aim, threat, seed)
+            yield _one(attack, model, ids[rows], x[rows], labels[rows], aim, threat, seed, budget)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or len(rows) == 1:
+            if isinstance(error, Ended) or not out_of_memory(error) or len(rows) == 1:
                 raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -94,7 +126,15 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def _one(
-    attack: Attack, model: Model, ids: Tensor, x: Tensor, labels: Tensor, aim: Aim, threat: Threat, seed: int
+    attack: Attack,
+    model: Model,
+    ids: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    aim: Aim,
+    threat: Threat,
+    seed: int,
+    budget: int | None,
 ) -> Attacked:
     given = getattr(model, "original", model)
     with torch.no_grad():
@@ -115,13 +155,22 @@ def _one(
     rows = (~result.success).nonzero().flatten()
     if len(rows):
         generator = RowGenerator.seeded(seed, ids[rows].to(x.device))
-        found = attack(model, x[rows], goal[rows], threat[rows], generator)
+        rest = {} if budget is None else {"budget": budget - 1}
+        found = attack(model, x[rows], goal[rows], threat[rows], generator, **rest)
         for name in ("x_adv", "success", "size", "score", "backwards"):
             getattr(result, name)[rows] = getattr(found, name)
         result.forwards[rows] += found.forwards
-        with torch.no_grad():
-            predicted_adv[rows] = given(found.x_adv).argmax(1)
+        predicted_adv[rows] = _classes(given, found)
     return Attacked(ids, x, labels, predicted == labels, result, predicted, predicted_adv)
+
+
+@torch.no_grad()
+def _classes(model: Model, found: Result) -> Tensor:
+    """The classes of what was found; -1 where a model that answers no more cannot be asked."""
+    try:
+        return model(found.x_adv).argmax(1)
+    except Ended:
+        return torch.full_like(found.forwards, -1)
 
 
 def aim(spec: str, index: Callable[[str], int] | None = None) -> Aim:

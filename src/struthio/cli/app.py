@@ -14,6 +14,7 @@ BEGIN = 'Begin with: struthio attack data:chelsea.png --to "common iguana" -o de
 ATTACK_USAGE = """\
 Usage: struthio attack PICTURE... --to CLASS [OPTIONS]
        struthio attack --model SPEC --data SPEC --threat SPEC [OPTIONS]
+       struthio attack --endpoint URL --data SPEC --threat SPEC [OPTIONS]
 """
 
 app = App(

@@ -11,6 +11,7 @@ from struthio.checks import UserError
 
 AIM = Group.create_ordered("What is wanted")
 HOW = Group.create_ordered("What is attacked, and how")
+WIRE = Group.create_ordered("A model behind an address, in place of --model")
 DATA = Group.create_ordered("Data sets only")
 PICTURES = Group.create_ordered("Pictures only")
 OUT = Group.create_ordered("What is left")
@@ -91,6 +92,55 @@ class Options:
         ),
     ] = False
 
+    endpoint: Annotated[
+        str | None,
+        Parameter(
+            group=WIRE, metavar="URL", help="Inputs are sent there by POST, as JSON; the data's rows are attacked."
+        ),
+    ] = None
+    outputs: Annotated[
+        str, Parameter(group=WIRE, metavar="KIND", help="What it answers with: scores, probabilities or labels.")
+    ] = "scores"
+    classes: Annotated[
+        int | None,
+        Parameter(group=WIRE, metavar="N", help="How many there are, where it answers with labels; else by the data."),
+    ] = None
+    budget: Annotated[
+        int | None,
+        Parameter(group=WIRE, metavar="N", help="The most inputs to send in all, shared evenly by the rows."),
+    ] = None
+    rate: Annotated[float | None, Parameter(group=WIRE, metavar="R", help="The most requests a second.")] = None
+    timeout: Annotated[float, Parameter(group=WIRE, metavar="S", help="Seconds to wait for an answer.")] = 5.0
+    retries: Annotated[int, Parameter(group=WIRE, metavar="N", help="How often a failed question is put again.")] = 3
+    request_size: Annotated[int, Parameter(group=WIRE, metavar="N", help="The most inputs in one request.")] = 32
+    field: Annotated[
+        str, Parameter(group=WIRE, metavar="PLACE", help="Where the inputs go in a request, such as data.ndarray.")
+    ] = "inputs"
+    encoding: Annotated[
+        str,
+        Parameter(group=WIRE, metavar="KIND", help="How inputs are said: floats; bytes or png (these set --levels)."),
+    ] = "floats"
+    layout: Annotated[str, Parameter(group=WIRE, metavar="KIND", help="channels-first or channels-last.")] = (
+        "channels-first"
+    )
+    each: Annotated[
+        str | None, Parameter(group=WIRE, metavar="NAME", help="A field put around each input, such as b64.")
+    ] = None
+    answer: Annotated[
+        str | None,
+        Parameter(group=WIRE, metavar="PLACE", help="Where the numbers are in an answer, such as results.*.score."),
+    ] = None
+    header: Annotated[
+        list[str],
+        Parameter(
+            group=WIRE,
+            negative="",
+            metavar="NAME:VALUE",
+            show_default=False,
+            help="Sent with every request; $NAME in it is read from the environment. May be repeated.",
+        ),
+    ] = ()  # type: ignore[assignment]
+
     data: Annotated[
         str | None,
         Parameter(
@@ -100,9 +150,18 @@ class Options:
             help="data:digits, FOLDER, FILE.npz ...: struthio list data.",
         ),
     ] = None
-    count: Annotated[int, Parameter(group=DATA, name=["--count", "-n"], metavar="N", help="At most so many rows.")] = (
-        1000
-    )
+    count: Annotated[
+        int | None,
+        Parameter(
+            group=DATA,
+            name=["--count", "-n"],
+            metavar="N",
+            help="At most so many rows: 1000 if not said, or one for each 200 inputs of --budget.",
+        ),
+    ] = None
+    row_budget: Annotated[
+        int | None, Parameter(group=DATA, metavar="N", help="The most forwards that a row may have.")
+    ] = None
     batch_size: Annotated[
         int | None,
         Parameter(
@@ -152,8 +211,12 @@ def attack(
     figure, and is judged on the 8-bit file as saved. Of a data set, rows are
     attacked in batches, to measure how robust the model is.
 
+    A model behind an address (--endpoint) is attacked by questions alone, and
+    what was found is kept when it answers no more.
+
     Exit status: 0 done (pictures: all reached), 1 some picture not reached,
-    2 a mistake, or a picture that cannot be attacked (the others still are),
+    or --budget spent before the last row, 2 a mistake, a picture that cannot
+    be attacked (the others still are), or an endpoint that is gone,
     130 Ctrl-C (what was done is kept).
     """
     if pictures and options.data is not None:

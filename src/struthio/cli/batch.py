@@ -18,11 +18,13 @@ from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
 from struthio.cli.network import agreed, chosen_attack, chosen_threat, load_network
+from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack
 from struthio.cli.saving import Saving
 from struthio.cli.tally import Tally
 from struthio.data import Samples, load_data
 from struthio.data.files import writable_folder
-from struthio.models import Prepared, prepare
+from struthio.meter import BudgetSpent, Ended
+from struthio.models import Endpoint, Prepared, prepare
 from struthio.report.numbers import percent
 from struthio.types import Threat
 
@@ -51,7 +53,9 @@ class Job:
 
 
 def run_batch(options: Options) -> int:
-    """Attack the data set; gives the exit status: 0 done, 2 a mistake (in a later row too), 130 Ctrl-C."""
+    """Attack the data set; gives the exit status: 0 done, 1 the budget is spent, 2 a mistake (in a later row too) or an
+    endpoint that is gone, 130 Ctrl-C.
+    """
     job = _job(options)
     tally, started, end = Tally(), time.perf_counter(), 0
     with ExitStack() as stack:
@@ -61,7 +65,15 @@ def run_batch(options: Options) -> int:
         advance = stack.enter_context(_progress(job))
         try:
             for part in stream(
-                job.attack, job.model, job.batches, job.aim, job.threat, seed=options.seed, batch_size=job.batch_size
+                job.attack,
+                job.model,
+                job.batches,
+                job.aim,
+                job.threat,
+                seed=options.seed,
+                batch_size=job.batch_size,
+                budget=options.row_budget,
+                rows=job.stop,
             ):
                 tally.add(part)
                 if saving:
@@ -69,11 +81,11 @@ def run_batch(options: Options) -> int:
                 advance(tally)
         except KeyboardInterrupt:
             end = 130
-        except UserError as error:
+        except (UserError, Ended) as error:
             if not tally.rows:
-                raise
+                raise UserError(str(error)) from error
             terminal.error(str(error))
-            end = 2
+            end = 1 if isinstance(error, BudgetSpent) else 2
     if end:
         kept = f", and kept in {options.output}" if saving else ""
         terminal.note(f"stopped: {tally.rows} of {job.stop} rows are done{kept}.")
@@ -87,31 +99,42 @@ def run_batch(options: Options) -> int:
 
 
 def _job(options: Options) -> Job:
-    if options.model is None:
+    if options.model is None and options.endpoint is None:
         raise UserError("which model is attacked was not said. Give --model, such as --model zoo:digits-cnn.")
+    if options.model is not None and options.endpoint is not None:
+        raise UserError("--endpoint and --model name two models; give one of them.")
     if options.threat is None:
         raise UserError("what may change was not said. Give --threat, such as --threat linf:8/255.")
     if options.full_size:
         raise UserError("--full-size is for pictures; rows of a data set have the size that the model takes.")
-    for name, value in (("-n", options.count), ("--batch-size", options.batch_size)):
+    for name, value in (
+        ("-n", options.count),
+        ("--batch-size", options.batch_size),
+        ("--row-budget", options.row_budget),
+    ):
         if value is not None:
             positive(value, name)
-    attack, threat = chosen_attack(options), chosen_threat(options.threat, options.levels is True)
+    levels = options.levels is True or (options.endpoint is not None and options.encoding != "floats")
+    attack, threat = chosen_attack(options), chosen_threat(options.threat, levels)
     goal = options.goal_text() or "untargeted"
     if options.output is not None:
         writable_folder(options.output)
-    model = load_network(options, options.model)
-    names = getattr(model, "class_names", None)
-    aimed = aim(goal, lambda name: find_class(name, names))
+    model = None if options.model is None else load_network(options, options.model)
     data = load_data(options.data or "", getattr(model, "input_size", None))
-    stop = min(options.count, len(data))
+    stop = min(rows_to_attack(options), len(data))
+    names = getattr(model, "class_names", None) or (data.class_names if model is None else None)
+    aimed = aim(goal, lambda name: find_class(name, names))
     _, x, labels = next(data.batches(32, stop=stop))
-    x = x.to(_device(model))
-    model = agreed(model, x, labels)
+    if model is None:
+        model = agreed_endpoint(endpoint_of(options, data), x, labels)
+    else:
+        x = x.to(_device(model))
+        model = agreed(model, x, labels)
     if labels is None:
         terminal.note("the data has no labels: the model's own answers to the clean rows stand for them.")
     size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
-    return Job(options, attack, threat, aimed, prepare(model, x) if options.prepare else model, data, stop, size)
+    ready = prepare(model, x) if options.prepare and not isinstance(model, Endpoint) else model
+    return Job(options, attack, threat, aimed, ready, data, stop, size)
 
 
 def _device(model: nn.Module | Prepared) -> torch.device:

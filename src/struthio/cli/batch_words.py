@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from struthio._version import __version__
 from struthio.cli import terminal
 from struthio.cli.saving import ROWS
 from struthio.cli.tally import Tally
 from struthio.describe import describe
-from struthio.models import Prepared
+from struthio.models import Endpoint, Prepared
 from struthio.report import table
 from struthio.report.numbers import percent, seconds_text, size_text
 
@@ -32,7 +34,7 @@ def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str,
     notes = list(job.model.notes) if isinstance(job.model, Prepared) else []
     return {
         "struthio": __version__,
-        "model": job.options.model,
+        "model": job.model.line.shown if isinstance(job.model, Endpoint) else job.options.model,
         "weights": job.options.weights,
         "data": job.options.data,
         "attack": describe(job.attack),
@@ -43,8 +45,16 @@ def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str,
         "prepared": notes,
         "complete": complete,
         **tally.figures(),
+        **_questions(job),
         "seconds": round(seconds, 3),
     }
+
+
+def _questions(job: Job) -> dict[str, Any]:
+    """What an endpoint was sent; nothing for other models."""
+    if not isinstance(job.model, Endpoint):
+        return {}
+    return {"inputs_sent": job.model.asked, "inputs_unsure": job.model.unsure, "budget": job.model.budget}
 
 
 def tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
@@ -63,16 +73,22 @@ def tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
         ("threat", found["threat"], ""),
         ("", "", ""),
         ("clean accuracy", *_share_text(found["clean_accuracy"])),
-        ("robust accuracy", *_share_text(found["robust_accuracy"])),
+        *([("robust accuracy", *_share_text(found["robust_accuracy"]))] if _bounded(job) else []),
         ("success rate", *_share_text(found["success_rate"], "attacked")),
         ("size of successes", *sizes),
         ("cost of a row", f"{found['forwards_per_row']:.1f}", f"forwards, {found['backwards_per_row']:.1f} backwards"),
+        *([("questions", job.model.spent(), "")] if isinstance(job.model, Endpoint) else []),
         ("time", seconds_text(found["seconds"]), ""),
         *([("rows", kept, "")] if kept else []),
         ("", "", ""),
         ("prepared", "; ".join(found["prepared"]) or "no", ""),
     ]  # fmt: skip
     terminal.show(table.facts(lines))
+
+
+def _bounded(job: Job) -> bool:
+    """Whether there is a radius within which accuracy means anything; attacks for the smallest change need none."""
+    return bool(torch.as_tensor(job.threat.eps).isfinite().all())
 
 
 def _share_text(share: dict[str, Any] | None, of: str = "rows") -> tuple[str, str]:

@@ -38,7 +38,8 @@ class Tally:
     def add(self, part: Attacked) -> None:
         """Count one finished batch."""
         result = part.result
-        tried = result.forwards > 1  # one forward shows that the clean input reaches the goal; no more is then spent
+        # One forward shows that the clean input reaches the goal, and no more is then spent.
+        tried = (result.forwards > 1) | ~result.success
         won = tried & result.success
         self.rows += len(part.ids)
         self.correct += int(part.correct.sum())

@@ -11,10 +11,12 @@ from types import ModuleType
 from torch import nn
 
 from struthio.checks import UserError, near_misses
+from struthio.models.sklearn import SklearnScores, is_classifier
 
 
 def from_code(spec: str) -> nn.Module:
-    """The module that a factory returns, called without arguments; or the module itself, where it is one.
+    """The module that a factory returns, called without arguments; or the module itself, where it is one. A fitted
+    classifier of scikit-learn will do as well.
 
     Raises UserError where the file, the module or the name does not exist, where the code raises, and where what comes
     back is no nn.Module.
@@ -25,7 +27,7 @@ def from_code(spec: str) -> nn.Module:
         public = [known for known in vars(home) if not known.startswith("_")]
         raise UserError(f"{place} defines no {name!r}. {near_misses(name, public, 'names in it')}")
     found = getattr(home, name)
-    if not isinstance(found, nn.Module):
+    if not isinstance(found, nn.Module) and not is_classifier(found):
         if not callable(found):
             raise UserError(
                 f"{spec} is a {type(found).__name__}; an nn.Module or a function that returns one is needed."
@@ -34,6 +36,8 @@ def from_code(spec: str) -> nn.Module:
             found = found()
         except TypeError as error:
             raise UserError(f"{spec}() failed: {error}. It is called without arguments.") from error
+    if is_classifier(found):
+        return SklearnScores(found)
     if not isinstance(found, nn.Module):
         raise UserError(f"{spec} returned a {type(found).__name__}; an nn.Module is needed.")
     return found

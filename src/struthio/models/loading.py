@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from struthio.checks import UserError, near_misses
-from struthio.models import code, hubs, onnx, programs
+from struthio.models import code, hubs, onnx, onnxruntime, programs
 from struthio.models.weights import load_weights
 
 
@@ -24,11 +24,13 @@ SCHEMES: dict[str, Callable[[str], nn.Module]] = {
     "timm": hubs.from_timm,
     "hf": hubs.from_hugging_face,
     "torchvision": hubs.from_torchvision,
+    "onnxruntime": onnxruntime.OnnxRuntime,
 }
 SPECS = {  # what `struthio list models` shows, beside the zoo
-    "FILE.py:FACTORY": "a function in a file, or a module in it; weights=FILE for its weights",
+    "FILE.py:FACTORY": "a function in a file, or a module or a fitted scikit-learn classifier in it",
     "PACKAGE.MODULE:FACTORY": "the same in an installed package",
     "FILE.onnx": "an ONNX file, with gradients where it can be converted",
+    "onnxruntime:FILE.onnx": "an ONNX file as it is, scores alone",
     "FILE.pt2": "a program that torch.export.save wrote",
     "timm:NAME": "a timm model with its own mean, deviation and size",
     "hf:NAME": "a Hugging Face model for image classification",
@@ -40,8 +42,8 @@ def load(spec: str, *, weights: str | Path | None = None, device: str | torch.de
     """A model from its spec, in evaluation mode, with attributes `input_size` and `class_names` (None where unknown).
 
     Args:
-        spec: `zoo:NAME`, `FILE.py:FACTORY`, `PACKAGE.MODULE:FACTORY`, `FILE.onnx`, `FILE.pt2`, `timm:NAME`, `hf:NAME`
-            or `torchvision:NAME`.
+        spec: `zoo:NAME`, `FILE.py:FACTORY`, `PACKAGE.MODULE:FACTORY`, `FILE.onnx`, `onnxruntime:FILE.onnx`, `FILE.pt2`,
+            `timm:NAME`, `hf:NAME` or `torchvision:NAME`.
         weights: a .safetensors file or a checkpoint for a model from code. Checkpoints are read as weights only.
         device: where the model goes.
 
@@ -58,7 +60,7 @@ def load(spec: str, *, weights: str | Path | None = None, device: str | torch.de
 
 
 def _make(spec: str) -> nn.Module:
-    if spec.endswith(".onnx"):
+    if spec.endswith(".onnx") and not spec.startswith("onnxruntime:"):
         return onnx.from_onnx(Path(spec))
     if spec.endswith(".pt2"):
         return programs.Program(Path(spec))

@@ -52,7 +52,7 @@ def from_onnx(path: Path) -> nn.Module:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise UserError(f"{path} is no ONNX file: {type(error).__name__}: {error}") from error
-    _check_external(proto, path.parent)
+    check_external(proto, path.parent)
     try:
         exact = OnnxScores(str(path))
     except UserError:
@@ -67,7 +67,8 @@ def from_onnx(path: Path) -> nn.Module:
     return model
 
 
-def _check_external(proto: Any, folder: Path) -> None:
+def check_external(proto: Any, folder: Path) -> None:
+    """Raise UserError where the file names data that is missing or lies outside its own folder."""
     for tensor in _tensors(proto):
         for entry in tensor.external_data:
             if entry.key != "location":

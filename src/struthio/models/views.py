@@ -55,7 +55,9 @@ class LogitEnsemble(nn.Module):
     Args:
         models: they must agree on classes.
         weights: one a model, above 0; scaled to sum to 1. None weighs all alike.
-        average: "logits", or "probabilities" (whose logarithm is given).
+        average: "logits"; "probabilities", whose logarithm is given; or "losses": the mean log-probabilities, so that
+            `loss=Logit()` in an attack is the mean of the members' cross-entropies, exactly. (`CrossEntropy()` would
+            normalise them again, which is the average of logits.)
     """
 
     weights: Tensor
@@ -64,7 +66,7 @@ class LogitEnsemble(nn.Module):
         self, models: Sequence[nn.Module], weights: Sequence[float] | None = None, average: str = "logits"
     ) -> None:
         super().__init__()
-        checks.one_of(average, ("logits", "probabilities"), "average")
+        checks.one_of(average, ("logits", "probabilities", "losses"), "average")
         given = [1.0] * len(models) if weights is None else list(weights)
         if not models or len(given) != len(models) or min(given) <= 0:
             raise UserError(
@@ -74,11 +76,13 @@ class LogitEnsemble(nn.Module):
         self.register_buffer("weights", torch.tensor(given) / sum(given), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mean logits, or the logarithm of the mean probabilities, [n, classes]."""
+        """The mean logits, the logarithm of the mean probabilities, or the mean log-probabilities, [n, classes]."""
         outputs = torch.stack([model(x) for model in self.models])
         weights = self.weights.to(outputs).reshape(-1, 1, 1)
         if self.average == "logits":
             return (weights * outputs).sum(0)
+        if self.average == "losses":
+            return (weights * outputs.log_softmax(2)).sum(0)
         return (weights.log() + outputs.log_softmax(2)).logsumexp(0)
 
 

@@ -144,6 +144,8 @@ def quick(attack: Attack) -> Attack:
             few *= 4  # a label says less than scores do
         if few < math.inf and (value is None or value > few):
             fewer[field.name] = few
+        elif field.name == "c":  # the first weight of a search: few rounds would never come to one that matters
+            fewer[field.name] = 10.0
         elif isinstance(value, Attack):
             fewer[field.name] = quick(value)
         elif isinstance(value, tuple) and value and all(isinstance(part, Attack) for part in value):

@@ -126,10 +126,7 @@ def onto_plane(slope: Tensor, need: Tensor, room: Room, p: float) -> Tensor:
     bound = torch.full_like(height, _ENDLESS)
     if room is not None:
         bound = torch.where(way > 0, room[1], -room[0]).flatten(1).clamp(min=0, max=_ENDLESS)
-    if p == 1:
-        filled = _steepest_first(height, rise, bound)
-    else:
-        filled = _all_at_once(height, rise, bound, p)
+    filled = _steepest_first(height, rise, bound) if p == 1 else _all_at_once(height, rise, bound, p)
     return filled.reshape(slope.shape) * way
 
 

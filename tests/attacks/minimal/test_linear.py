@@ -19,6 +19,8 @@ from tests.attacks.test_linear import far_from_the_boundary, near_the_boundary
 BALLS = {"linf": (st.Linf, math.inf), "l2": (st.L2, 2), "l1": (st.L1, 1), "l0": (st.L0, 0)}
 OPTIONS = {
     "alma": {"loss": st.Margin(), "first": 0.1, "steps": 1000},  # the loss of its paper compares three classes
+    "carlini-wagner": {"c": 0.1},  # from 1e-3 on, five of nine rounds only find how large c must be
+    "jsma": {"upsilon": 1.0, "direction": "both"},
     "pdgd": {"steps": 1000},
     "pdpgd": {"steps": 1000},
     "sigma-zero": {"steps": 1000},
@@ -27,6 +29,10 @@ STEPS = 300  # instead of the default, where an attack has steps
 NOT_REACHED = {  # (name, norm, place): reason, as xfail
     ("fmn", "l0", "limits bind"): "one value too many, 4 for 3: the count follows no slope",
     ("fmn", "l0", "limits bind too"): "one or two values too many, 3 for 2",
+    ("jsma", "l0", "two classes"): "values change in pairs, 2 for 1",
+    ("jsma", "l0", "four classes"): "values change in pairs, 2 for 1",
+    ("jsma", "l0", "limits bind"): "values change in pairs, 4 for 3",
+    ("jsma", "l0", "limits bind too"): "4 for 2: the slope knows nothing of how far a value may go",
     ("pdpgd", "l0", "limits bind"): "one value too many, 4 for 3: the sum of |z|^(2/3) is not the count",
     ("pdpgd", "l0", "limits bind too"): "one value too many, 4 for 3",
 }

@@ -1,0 +1,236 @@
+"""A model behind an HTTP address, as a model like any other: batched, budgeted, paced, and asked nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from struthio import checks
+from struthio.checks import UserError
+from struthio.meter import BudgetSpent, Ended, Gone
+from struthio.models.post import LARGEST, Line, TryAgain
+from struthio.models.wire import Request, Values, as_numbers, find, usual
+
+OUTPUTS = ("scores", "probabilities", "labels")
+REMEMBERED = 100_000  # answers
+FIRST_WAIT, LONGEST_WAIT = 0.25, 60.0  # seconds
+FLOOR = 1e-12  # the smallest probability told from 0
+
+
+class Endpoint(nn.Module):
+    """A service that takes JSON by POST and answers with scores or labels.
+
+    The budget counts inputs, not requests, as the service does, and is never exceeded: a question that would do so is
+    not put, and BudgetSpent is raised. Questions that failed after they were sent (a server error, a timeout, a broken
+    connection) count too, since the service may have worked on them; `unsure` says how many these are. A refused
+    connection and "too many requests" (429) do not count. An attack that meets BudgetSpent, or a service that is gone,
+    ends with what it has.
+
+    Args:
+        url: where to POST.
+        outputs: "scores" of any kind, higher for likelier classes; "probabilities", of which logarithms are taken; or
+            "labels", class numbers or names, which become one-hot outputs.
+        classes: how many classes there are, or their names; needed for labels.
+        budget: the most inputs that may be sent in all; None for no limit.
+        rate: the most requests a second; None for no limit.
+        timeout: seconds until an answer is given up.
+        retries: how often a question that failed is put again, after 0.25, 0.5, 1, ... seconds or as long as the
+            service asks for (Retry-After, at most 60).
+        cache: whether answers are remembered (100,000 of them), so that what was asked before costs nothing.
+        batch: the most inputs in one request.
+        request: how inputs become JSON: a Request, or a function from an array [m, ...] to a JSON value.
+        parse: where the numbers are in an answer, such as `outputs.0.data` or `results.*.score`; or a function from the
+            JSON value to them; None looks in the usual places.
+        headers: sent with every request.
+        largest: the most bytes of an answer.
+        client: an httpx.Client of your own; else one that reads no proxies or passwords from the environment.
+
+    Attributes:
+        asked: how many inputs were sent, all counted.
+        unsure: how many of these the service may not have worked on.
+        cost: how often each input of the last batch was sent, int64 [n].
+    """
+
+    remote = True
+    cost: Tensor
+
+    def __init__(
+        self,
+        url: str,
+        outputs: str = "scores",
+        classes: int | Sequence[str] | None = None,
+        budget: int | None = None,
+        rate: float | None = None,
+        timeout: float = 5.0,
+        retries: int = 3,
+        cache: bool = True,
+        batch: int = 32,
+        request: Request | Callable[[Values], Any] | None = None,
+        parse: str | Callable[[Any], Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        largest: int = LARGEST,
+        client: Any = None,
+    ) -> None:
+        super().__init__()
+        checks.one_of(outputs, OUTPUTS, "outputs")
+        for name, number in (("budget", budget), ("batch", batch), ("largest", largest)):
+            if number is not None:
+                checks.count(number, name)
+        for name, value in (("rate", rate), ("timeout", timeout)):
+            if value is not None:
+                checks.positive(value, name)
+        checks.not_negative(retries, "retries")
+        self.class_names = None if classes is None or isinstance(classes, int) else tuple(classes)
+        self.classes = classes if classes is None or isinstance(classes, int) else len(classes)
+        if outputs == "labels" and self.classes is None:
+            raise UserError("a service that answers with labels does not say how many there are: classes=10.")
+        self.outputs, self.budget, self.rate = outputs, budget, rate
+        self.retries, self.cache, self.batch = retries, cache, batch
+        self.request, self.parse = request or Request(), parse
+        self.line = Line(url, timeout, headers, largest, client)
+        self.asked = self.unsure = 0
+        self.input_size: tuple[int, ...] | None = None
+        self._known: OrderedDict[bytes, Values] = OrderedDict()
+        self._next = 0.0  # when the next request may go out
+        self.cost = torch.zeros(0, dtype=torch.int64)
+
+    @property
+    def left(self) -> int | None:
+        """How many inputs may still be sent, or None where there is no limit."""
+        return None if self.budget is None else self.budget - self.asked
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs [n, classes] for inputs [n, ...]. Raises BudgetSpent, Gone, or UserError for an odd answer."""
+        values = self.request.values(x) if isinstance(self.request, Request) else x.detach().cpu().numpy()
+        keys = [_key(row) if self.cache else place.to_bytes(8) for place, row in enumerate(values)]
+        answers = {key: self._known[key] for key in keys if key in self._known}
+        fresh = list({key: place for place, key in reversed(list(enumerate(keys))) if key not in answers}.values())
+        fresh.sort()
+        self.cost = torch.zeros(len(x), dtype=torch.int64)
+        try:
+            for start in range(0, len(fresh), self.batch):
+                places, before = fresh[start : start + self.batch], self.asked
+                try:
+                    rows = self._ask(values[places])
+                finally:
+                    self.cost[places] = (self.asked - before) // len(places)
+                answers.update((keys[place], row) for place, row in zip(places, rows, strict=True))
+        except Ended as ended:
+            ended.outputs = self._outputs(keys, answers, x) if answers else None
+            raise
+        finally:
+            if self.cache:
+                self._remember(answers)
+        return self._outputs(keys, answers, x)
+
+    def _outputs(self, keys: list[bytes], answers: dict[bytes, Values], x: Tensor) -> Tensor:
+        """Answers as outputs, NaN where there is none."""
+        nothing = np.full_like(next(iter(answers.values())), np.nan)
+        outputs = torch.from_numpy(np.stack([answers.get(key, nothing) for key in keys]))
+        if self.outputs == "probabilities":
+            outputs = outputs.clamp(min=FLOOR).log()
+        return outputs.to(x.device, x.dtype)
+
+    def _remember(self, answers: dict[bytes, Values]) -> None:
+        for key, row in answers.items():
+            self._known[key] = row
+            self._known.move_to_end(key)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _ask(self, values: Values) -> Values:
+        """Answers [m, classes] to m inputs in one request, put again where that may help."""
+        question, reason = self.request(values), ""
+        for turn in range(self.retries + 1):
+            if self.left is not None and self.left < len(values):
+                raise BudgetSpent(f"the budget of {self.budget} inputs for {self.line.shown} is spent.{reason}")
+            self._pace()
+            processed, sure = True, False
+            try:
+                answer = self.line.ask(question)
+                sure = True
+            except TryAgain as failed:
+                processed, reason = failed.processed, f" The last question failed: {failed}."
+                wait = min(FIRST_WAIT * 2**turn, LONGEST_WAIT) if failed.wait is None else failed.wait
+            finally:
+                self.asked += len(values) * processed
+                self.unsure += len(values) * (processed and not sure)
+            if sure:
+                return self._understood(answer, len(values))
+            if wait > LONGEST_WAIT:
+                raise Gone(f"{self.line.shown} asks to wait {wait:.0f} s.{reason}")
+            if turn < self.retries:
+                time.sleep(wait)
+        raise Gone(f"{self.line.shown} was asked {self.retries + 1} times and gave no answer.{reason}")
+
+    def _pace(self) -> None:
+        if self.rate is None:
+            return
+        now = time.monotonic()
+        if self._next > now:
+            time.sleep(self._next - now)
+        self._next = max(now, self._next) + 1 / self.rate
+
+    def _understood(self, answer: Any, rows: int) -> Values:
+        try:
+            if callable(self.parse):
+                value = self.parse(answer)
+            else:
+                value = usual(answer, self.outputs) if self.parse is None else find(answer, self.parse)
+            return self._one_hot(value, rows) if self.outputs == "labels" else self._scores(value, rows)
+        except UserError as error:
+            raise UserError(f"{self.line.shown}: {error}") from error
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise UserError(f"{self.line.shown}: the answer cannot be read: {type(error).__name__}: {error}") from error
+
+    def _scores(self, value: Any, rows: int) -> Values:
+        scores = as_numbers(value, rows).astype(np.float64)
+        if scores.ndim != 2 or scores.shape[1] < 2:
+            raise UserError(
+                f"the answer holds numbers of shape {scores.shape}; scores of at least two classes are needed for each "
+                "of the inputs. If these are class numbers: outputs='labels'."
+            )
+        if self.classes is not None and scores.shape[1] != self.classes:
+            raise UserError(f"the answer holds scores of {scores.shape[1]} classes, not of {self.classes} as before.")
+        if self.outputs == "probabilities" and (scores.min() < 0 or np.abs(scores.sum(1) - 1).max() > 0.05):
+            raise UserError("the answer holds no probabilities: a row is negative or does not sum to 1.")
+        self.classes = scores.shape[1]
+        return scores
+
+    def _one_hot(self, value: Any, rows: int) -> Values:
+        if self.class_names is not None and rows == 1 and isinstance(value, str):
+            value = [value]
+        if self.class_names is not None and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            unknown = [part for part in value if part not in self.class_names]
+            if unknown:
+                raise UserError(f"the answer names {unknown[0]!r}, which is none of the {self.classes} classes.")
+            value = [self.class_names.index(part) for part in value]
+        labels, known = as_numbers(value, rows).reshape(rows, -1), self.classes or 0
+        if labels.shape[1] != 1 or (labels != np.round(labels)).any():
+            raise UserError("the answer holds no class numbers, one an input. If these are scores: outputs='scores'.")
+        if labels.min() < 0 or labels.max() >= known:
+            raise UserError(f"the answer names class {int(labels.max())}, but there are {known}: classes=...")
+        one_hot: Values = np.eye(known)[labels[:, 0].astype(int)]
+        return one_hot
+
+    def spent(self) -> str:
+        """In words, how many inputs were sent, and how many of these the service may not have worked on."""
+        of = "" if self.budget is None else f" of {self.budget:,}"
+        doubt = f", of which {self.unsure:,} failed and may not have been processed" if self.unsure else ""
+        return f"{self.asked:,}{of} inputs sent{doubt}"
+
+    def extra_repr(self) -> str:
+        """The address, and what was spent."""
+        return f"{self.line.shown}, {self.outputs}, {self.spent()}"
+
+
+def _key(row: Values) -> bytes:
+    return hashlib.sha256(f"{row.dtype}{row.shape}".encode() + row.tobytes()).digest()
