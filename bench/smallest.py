@@ -75,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", action="append", choices=list(CASES), help="which networks; all without any")
     parser.add_argument("--only", action="append", metavar="TEXT", help="contests whose name contains TEXT")
+    parser.add_argument("--without", action="append", default=[], metavar="TOOL", help="a tool that is left out")
     parser.add_argument("--steps", type=int, help="instead of each network's own")
     parser.add_argument("--rows", type=int, help="instead of each network's own")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for smallest.md and smallest.json")
@@ -95,6 +96,8 @@ def main() -> None:
             for contest in chosen:
                 lines = {}
                 for tool in contest.tools:
+                    if tool in wanted.without:
+                        continue
                     progress.update(bar, description=f"{case.name}, {contest.attack} {NAMES[contest.p]}, {tool}")
                     try:
                         lines[tool], found = enter(case, contest, tool)

@@ -14,7 +14,7 @@ HEAD = """# The attacks
 Written by `make docs` from `src/struthio/attacks/registry.py`. `struthio show NAME` prints the options of one.
 
 **cost** is what a row costs with default options, forwards + backwards, measured by `python docs/costs.py` on eight
-digits of `zoo:digits-robust` in the first norm named; rows that are won early cost less.
+digits of `zoo:digits-robust` in the first norm named; rows that are won early cost less. Blank: not measured yet.
 """
 GROUPS = {
     "Inside a radius, from gradients": (

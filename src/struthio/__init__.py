@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         BIM,
         DDN,
         DIFGSM,
+        EAD,
         FAB,
         FABT,
         FGSM,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Bandits,
         Boundary,
         CarliniWagner,
+        CarliniWagnerLinf,
         Cascade,
         DeepFool,
         EachTarget,
@@ -83,10 +85,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "struthio.attacks": (
-        "ALMA APGD APGDT BIM DDN DIFGSM FAB FABT FGSM FMN JSMA MIFGSM NES NIFGSM PDGD PDPGD PGD RFGSM SINIFGSM "
-        "SPSA TIFGSM VMIFGSM ZOO Attack Bandits Boundary CarliniWagner Cascade DeepFool EachTarget FewPixels Forged "
-        "GeoDA HopSkipJump RandomSearch RayS Repeat SigmaZero SimBA SmallestRadius SparseRS SpatialSearch Square "
-        "SuperDeepFool forge"
+        "ALMA APGD APGDT BIM DDN DIFGSM EAD FAB FABT FGSM FMN JSMA MIFGSM NES NIFGSM PDGD PDPGD PGD RFGSM SINIFGSM "
+        "SPSA TIFGSM VMIFGSM ZOO Attack Bandits Boundary CarliniWagner CarliniWagnerLinf Cascade DeepFool EachTarget "
+        "FewPixels Forged GeoDA HopSkipJump RandomSearch RayS Repeat SigmaZero SimBA SmallestRadius SparseRS "
+        "SpatialSearch Square SuperDeepFool forge"
     ),
     "struthio.checks": "UserError",
     "struthio.data": "load_data",
@@ -112,6 +114,7 @@ __all__ = [
     "DDN",
     "DIFGSM",
     "DLR",
+    "EAD",
     "FAB",
     "FABT",
     "FGSM",
@@ -141,6 +144,7 @@ __all__ = [
     "Box",
     "BudgetSpent",
     "CarliniWagner",
+    "CarliniWagnerLinf",
     "Cascade",
     "CrossEntropy",
     "DeepFool",

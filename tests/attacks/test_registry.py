@@ -47,7 +47,7 @@ def test_options_that_cannot_be_meant(name):
     for field in dataclasses.fields(kind):
         for wrong in {"steps": (0, 2.5, -3), "restarts": (0, 1.5), "targets": (0,), "samples": (0, 2.5), "copies": (0,),
                       "keep": ("longest",), "step": (0.0, -1.0), "level": (0.0,), "size": (4, 0), "sigma": (0.0,),
-                      "beta": (0.0,), "alpha": (1.0, -0.1), "decay": (-1.0,), "probability": (1.5,),
+                      "beta": (-1.0,), "alpha": (1.0, -0.1), "decay": (-1.0,), "probability": (1.5,),
                       "smallest": (0.0, 2.0), "rho": (0.0, 3.0), "queries": (0, 2.5), "population": (0, 3),
                       "generations": (0, 1.5), "basis": ("wave",), "solver": ("simplex",), "tile": (0,),
                       "momentum": (0.0, 3.0)}.get(field.name, ()):  # fmt: skip

@@ -6,8 +6,10 @@ from struthio.attacks.combine import Cascade, EachTarget, Repeat, SmallestRadius
 from struthio.attacks.forging import Forged, forge
 from struthio.attacks.minimal.alma import ALMA
 from struthio.attacks.minimal.carlini_wagner import CarliniWagner
+from struthio.attacks.minimal.carlini_wagner_linf import CarliniWagnerLinf
 from struthio.attacks.minimal.ddn import DDN
 from struthio.attacks.minimal.deepfool import DeepFool
+from struthio.attacks.minimal.ead import EAD
 from struthio.attacks.minimal.fab import FAB, FABT
 from struthio.attacks.minimal.fmn import FMN
 from struthio.attacks.minimal.jsma import JSMA
@@ -39,6 +41,7 @@ __all__ = [
     "BIM",
     "DDN",
     "DIFGSM",
+    "EAD",
     "FAB",
     "FABT",
     "FGSM",
@@ -60,6 +63,7 @@ __all__ = [
     "Bandits",
     "Boundary",
     "CarliniWagner",
+    "CarliniWagnerLinf",
     "Cascade",
     "DeepFool",
     "EachTarget",

@@ -32,6 +32,8 @@ ATTACKS: dict[str, str] = {
     "super-deepfool": "struthio.attacks.minimal.superdeepfool:SuperDeepFool",
     "jsma": "struthio.attacks.minimal.jsma:JSMA",
     "carlini-wagner": "struthio.attacks.minimal.carlini_wagner:CarliniWagner",
+    "carlini-wagner-linf": "struthio.attacks.minimal.carlini_wagner_linf:CarliniWagnerLinf",
+    "ead": "struthio.attacks.minimal.ead:EAD",
     "ddn": "struthio.attacks.minimal.ddn:DDN",
     "pdgd": "struthio.attacks.minimal.pdpgd:PDGD",
     "pdpgd": "struthio.attacks.minimal.pdpgd:PDPGD",

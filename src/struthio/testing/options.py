@@ -26,6 +26,7 @@ BY_NAME: dict[str, tuple[Any, ...]] = {
     "exploration": (0.5,),
     "learning": (1.0,),
     "queries": (7, 90),
+    "rule": ("L1", "EN"),
     "sigma": (0.3,),
     "solver": ("adam", "newton"),
     "keep": ("first", "best", "last"),

@@ -142,6 +142,8 @@ def quick(attack: Attack) -> Attack:
         value, few = getattr(attack, field.name), FEW.get(field.name, math.inf)
         if field.name == "queries" and attack.access == "labels":
             few *= 4  # a label says less than scores do
+        if field.name == "rounds" and attack.access == "gradients":
+            few *= 2  # in fewer a search of c meets no two wins to choose from
         if few < math.inf and (value is None or value > few):
             fewer[field.name] = few
         elif field.name == "c":  # the first weight of a search: few rounds would never come to one that matters

@@ -20,6 +20,9 @@ BALLS = {"linf": (st.Linf, math.inf), "l2": (st.L2, 2), "l1": (st.L1, 1), "l0": 
 OPTIONS = {
     "alma": {"loss": st.Margin(), "first": 0.1, "steps": 1000},  # the loss of its paper compares three classes
     "carlini-wagner": {"c": 0.1},  # from 1e-3 on, five of nine rounds only find how large c must be
+    "carlini-wagner-linf": {"c": 0.01, "step": 5e-4, "shrink": 0.97},  # the usual step is half the exact distance
+    "ead": {"c": 0.1, "beta": 0.03},  # at 1e-3 the squares count for more: 1.2 to 1.7
+    ("ead", "l2"): {"c": 0.1, "beta": 1e-4},  # at 1e-3 the absolute values count for too much: 1.03 to 1.3
     "jsma": {"upsilon": 1.0, "direction": "both"},
     "pdgd": {"steps": 1000},
     "pdpgd": {"steps": 1000},
@@ -73,16 +76,18 @@ def exact(norm, place):
     return fewest(model, x, labels) if norm == "l0" else exact_distance(model, x, labels, BALLS[norm][1])
 
 
-def made(name):
+def made(name, norm):
     kind = attack_class(name)
     fields = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{**({"steps": STEPS} if "steps" in fields else {}), **OPTIONS.get(name, {})})
+    return kind(
+        **{**({"steps": STEPS} if "steps" in fields else {}), **OPTIONS.get((name, norm), OPTIONS.get(name, {}))}
+    )
 
 
 @pytest.mark.parametrize(("name", "norm", "place"), list(cases()))
 def test_within_five_percent_of_the_exact_distance(name, norm, place):
     model, x, labels = PLACES[place]()
-    result = made(name)(model, x, st.Untargeted(labels), BALLS[norm][0]())
+    result = made(name, norm)(model, x, st.Untargeted(labels), BALLS[norm][0]())
     share = result.size / exact(norm, place)
     assert result.success.all()
     assert share.min() > 1 - 1e-6, "nothing is nearer than the nearest"
@@ -99,9 +104,10 @@ def test_a_radius_is_a_cap(name):
     model, x, labels = near_the_boundary(2)
     ball = BALLS[norm][0]
     distance = exact(norm, "two classes")
-    assert made(name)(model, x, st.Untargeted(labels), ball(1.06 * distance)).success.all()
-    assert not made(name)(model, x, st.Untargeted(labels), ball(0.98 * distance)).success.any()
+    assert made(name, norm)(model, x, st.Untargeted(labels), ball(1.06 * distance)).success.all()
+    assert not made(name, norm)(model, x, st.Untargeted(labels), ball(0.98 * distance)).success.any()
 
 
 def test_every_exemption_is_of_a_listed_attack():
-    assert {name for name, _, _ in NOT_REACHED} | set(OPTIONS) <= set(NAMES)
+    named = {key if isinstance(key, str) else key[0] for key in OPTIONS}
+    assert {name for name, _, _ in NOT_REACHED} | named <= set(NAMES)
