@@ -14,7 +14,8 @@ from struthio.attacks.registry import ATTACKS, attack_class
 
 HERE = Path(__file__).parent
 ROWS = 8
-RADII = {"linf": 0.3, "l2": 2.0, "l1": 15.0, "l0": 25.0}  # where some robust digits fall and some hold
+# Where some robust digits fall and some hold.
+RADII = {"linf": "0.3", "l2": "2", "l1": "15", "l0": "25", "patch": "8x8", "spatial": "30:0.1"}
 SMALLEST = "struthio.attacks.minimal."  # these need no radius
 
 
@@ -23,9 +24,8 @@ def cost(name: str) -> dict[str, float | str]:
     model = st.load("zoo:digits-robust")
     _, x, labels = next(iter(st.load_data("data:digits").batches(ROWS)))
     kind = attack_class(name)
-    norm = kind.norms[0] if kind.norms else ""
-    radius = "inf" if ATTACKS[name].startswith(SMALLEST) or not norm else RADII[norm]
-    threat = st.threat(f"{norm}:{radius}") if norm else st.threat("spatial:30:0.1")
+    norm = kind.norms[0]
+    threat = st.threat(f"{norm}:{'inf' if ATTACKS[name].startswith(SMALLEST) else RADII[norm]}")
     start = time.perf_counter()
     result = kind()(model, x, st.Untargeted(labels), threat)
     return {

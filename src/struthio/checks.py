@@ -149,12 +149,9 @@ def enough_classes(out: Tensor, needed: int, loss: str, instead: str) -> None:
         raise UserError(f"{loss} compares {needed} classes, but the model has {out.shape[1]}. Use {instead} instead.")
 
 
-def norm_known(p: float | None, norms: tuple[str, ...], attack: str) -> None:
-    """Refuse a ball in whose norm the attack is not defined."""
-    if p is None:
-        return
-    given = {math.inf: "linf", 2: "l2", 1: "l1", 0: "l0"}[p]
-    if given not in norms:
+def norm_known(given: str | None, norms: tuple[str, ...], attack: str) -> None:
+    """Refuse a threat in whose norm the attack is not defined."""
+    if given is not None and given not in norms:
         raise UserError(
             f"{attack} is defined in {', '.join(norms)}; the threat is {given}. Take such a threat, or an attack that "
             f"`struthio list attacks` shows for {given}."

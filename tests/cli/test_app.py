@@ -11,7 +11,9 @@ def _python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env})
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", "attack --help", "list --help", "show --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "attack --help", "transfer --help", "list --help", "show --help"]
+)
 def test_help_does_not_wait_for_torch(command):
     code = f"import sys; from struthio.cli import main; print(main({command.split()!r}), 'torch' in sys.modules)"
     said = _python(code)

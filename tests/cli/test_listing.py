@@ -19,7 +19,7 @@ def test_every_attack_is_listed(run):
     entries = {entry["name"]: entry for entry in run("list", "attacks", "--json").json()}
     assert set(entries) == set(ATTACKS)
     assert entries["pgd"]["paper"].endswith("arXiv 1706.06083")
-    assert entries["apgd"]["norms"] == ["linf", "l2", "l1"]
+    assert entries["apgd"]["norms"] == ["linf", "l2", "l1", "patch", "spatial"]
 
 
 @pytest.mark.parametrize("name", ATTACKS)

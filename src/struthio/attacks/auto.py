@@ -41,7 +41,7 @@ class APGD(Attack):
     """
 
     paper: ClassVar[str] = "Croce, Hein, 2020, arXiv 2003.01690"
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "patch", "spatial")
 
     steps: int = 100
     restarts: int = 1
@@ -116,7 +116,7 @@ class APGDT(Attack):
     """
 
     paper: ClassVar[str] = "Croce, Hein, 2020, arXiv 2003.01690"
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "patch", "spatial")
 
     steps: int = 100
     targets: int = 9
@@ -184,10 +184,9 @@ class Walk:
 def _on_the_sphere(task: Task) -> Tensor:
     """A random change scaled up to the radius."""
     z = task.threat.sample(task.x, task.generator)
-    p = getattr(task.threat, "p", torch.inf)
-    return z * per_row(
-        torch.as_tensor(task.threat.eps, dtype=z.dtype, device=z.device) / norm(z, p).clamp(min=1e-12), z
-    )
+    p = getattr(task.threat, "p", None)
+    eps = torch.as_tensor(task.threat.eps, dtype=z.dtype, device=z.device)
+    return z * per_row(eps / norm(z, torch.inf if p is None else p).clamp(min=1e-12), z)
 
 
 def _checkpoints(steps: int) -> dict[int, int]:

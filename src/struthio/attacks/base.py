@@ -18,6 +18,8 @@ from struthio.result import Result
 from struthio.rows import RowGenerator, as_generator
 from struthio.types import Goal, Model, Threat
 
+NORMS = ("linf", "l2", "l1", "l0", "patch", "spatial")
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -28,7 +30,7 @@ class Attack:
 
     paper: ClassVar[str]  # authors, year, arXiv number
     access: ClassVar[str] = "gradients"  # what it must see of the model: gradients, scores or labels
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
+    norms: ClassVar[tuple[str, ...]] = NORMS  # the threats in which it is defined, by their `norm`
     improves: ClassVar[bool] = True  # more steps never hurt: the best found is kept
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
@@ -36,8 +38,8 @@ class Attack:
         raise NotImplementedError
 
     def fits(self, threat: Threat) -> None:
-        """Raise UserError where the attack is not defined in the threat's norm."""
-        checks.norm_known(getattr(threat, "p", None), self.norms, type(self).__name__)
+        """Raise UserError where the attack is not defined in the threat's norm; one that names none may pass."""
+        checks.norm_known(getattr(threat, "norm", None), self.norms, type(self).__name__)
 
     def __call__(
         self,

@@ -15,6 +15,7 @@ from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
 from struthio.checks import UserError
 from struthio.goals import Untargeted
+from struthio.gradients.autograd import NO_GRADIENT
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator, where_rows
@@ -94,16 +95,23 @@ class EachTarget(Attack):
 
     Args:
         attack: what is run for each target.
-        targets: how many of the wrong classes, strongest first on the clean input (9 in AutoAttack, arXiv 2003.01690).
+        targets: how many of the wrong classes (9 in AutoAttack, arXiv 2003.01690).
+        order: which come first: those of the highest "score" on the clean input, or those whose border is at the least
+            "distance" by a first-order estimate (MALT: Melamed, Yehudai, Shamir, 2024, arXiv 2407.02240).
+        candidates: of how many classes, those of the highest scores, the distance is estimated; a backward for each.
     """
 
     paper: ClassVar[str] = "Croce, Hein, 2020, arXiv 2003.01690"
 
     attack: Attack
     targets: int = 9
+    order: str = "score"
+    candidates: int = 9
 
     def __post_init__(self) -> None:
         checks.count(self.targets, "targets")
+        checks.one_of(self.order, ("score", "distance"), "order")
+        checks.count(self.candidates, "candidates")
 
     def fits(self, threat: Threat) -> None:
         """Raise UserError where the attack inside is not defined in the threat's norm."""
@@ -115,12 +123,38 @@ class EachTarget(Attack):
             raise UserError(
                 f"EachTarget leads away from labels; its goal must be Untargeted, not {type(goal).__name__}."
             )
-        with torch.no_grad():
-            outputs = model(x)
-        wrong = outputs.scatter(1, goal.labels[:, None], -torch.inf)
-        order = wrong.argsort(1, descending=True)[:, : min(self.targets, outputs.shape[1] - 1)]
-        goals = ((self.attack, Untargeted(goal.labels, column)) for column in order.unbind(1))
+        if self.order == "score":
+            with torch.no_grad():
+                targets = _strongest(model(x), goal.labels, self.targets)
+        else:
+            targets = _nearest(model, x, goal.labels, threat, self.candidates)[:, : self.targets]
+        goals = ((self.attack, Untargeted(goal.labels, column)) for column in targets.unbind(1))
         return _in_turn(goals, model, x, goal, threat, generator)
+
+
+def _strongest(outputs: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The wrong classes of the highest scores, strongest first, [n, count]; fewer where there are not so many."""
+    wrong = outputs.scatter(1, labels[:, None], -torch.inf)
+    return wrong.argsort(1, descending=True)[:, : min(count, outputs.shape[1] - 1)]
+
+
+def _nearest(model: Metered, x: Tensor, labels: Tensor, threat: Threat, candidates: int) -> Tensor:
+    """The candidates in the order of their distance: the gap of the logits over what the steepest unit step closes."""
+    with torch.enable_grad():
+        z = threat.zero(x).requires_grad_()
+        outputs = model(threat.apply(x, z))
+        if not outputs.requires_grad:
+            raise UserError(NO_GRADIENT)
+        classes = _strongest(outputs.detach(), labels, candidates)
+        gaps = (outputs.gather(1, labels[:, None]) - outputs.gather(1, classes)).unbind(1)
+        slopes = [
+            torch.autograd.grad(gap.sum(), z, retain_graph=rank + 1 < len(gaps))[0] for rank, gap in enumerate(gaps)
+        ]
+        z = z.detach()
+        ways = [threat.useful(x, z, -slope) for slope in slopes]
+    closes = torch.stack([(way * threat.steepest(x, z, way)).flatten(1).sum(1) for way in ways], 1)
+    distance = torch.stack(gaps, 1).detach() / closes.clamp(min=1e-12)
+    return classes.gather(1, distance.argsort(dim=1, stable=True))
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ class RFGSM(Attack):
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The point after both steps."""
         check_finite(threat)
-        noise = generator.normal(x.shape[1:], x.dtype)
-        start = self.alpha * per_row(threat.reach, x) * threat.steepest(x, threat.zero(x), noise)
+        still = threat.zero(x)
+        noise = generator.normal(still.shape[1:], x.dtype)
+        start = self.alpha * per_row(threat.reach, still) * threat.steepest(x, still, noise)
         return ascend(
             model, x, goal, threat, generator, steps=1, step=1 - self.alpha, loss=self.loss, start=start,
             gradient=self.gradient, keep="last",
@@ -136,8 +137,8 @@ def _kurakin_steps(threat: Threat) -> int:
 
 
 def _usual_step(threat: Threat, steps: int) -> float:
-    p = getattr(threat, "p", math.inf)
-    return 0.5 if p == 0 else (2.5 if p == math.inf else 8.0) / steps
+    p = getattr(threat, "p", None)
+    return 0.5 if p == 0 else (8.0 if p in (1, 2) else 2.5) / steps
 
 
 @dataclass(frozen=True)

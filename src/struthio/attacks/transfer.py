@@ -1,7 +1,8 @@
 """Attacks made to transfer to models they have not seen: MI, NI, DI, TI, SI and VMI, each the `ascend` loop.
 
 All take ten steps of a tenth of the radius and return the last iterate, as their papers do: a row that is won on the
-source goes on, because it is the unseen model that counts. Attack several sources at once through `LogitEnsemble`.
+source goes on, because it is the unseen model that counts. `Via` judges them on another model than they search on;
+several sources are attacked at once through `LogitEnsemble`.
 """
 
 from __future__ import annotations

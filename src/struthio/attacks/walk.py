@@ -90,18 +90,19 @@ class Walk:
         """Ask about x itself; the rows that are not won by it."""
         return self._lost(self._paying(torch.arange(len(self.task), device=self.left.device)), self.task.x)
 
-    def begin(self, start: Tensor | None = None) -> Tensor:
+    def begin(self, start: Tensor | None = None, tries: int = TRIES) -> Tensor:
         """Ask about x, then about the start given, then about noise; the rows that have something to walk back from.
 
         Args:
             start: inputs [n, ...] for all rows of the call, or what can be expanded to them; such that lose are not
                 used.
+            tries: how often noise is asked about, until a row is given up.
         """
         task, rows = self.task, self.first()
         if start is not None:
             rows = self._lost(rows, self._given(start))
         generator = task.generator.fold(0)
-        for turn in range(TRIES):
+        for turn in range(tries):
             if not len(rows):
                 break
             noise = torch.empty_like(task.x)

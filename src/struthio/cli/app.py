@@ -15,6 +15,12 @@ ATTACK_USAGE = """\
 Usage: struthio attack PICTURE... --to CLASS [OPTIONS]
        struthio attack --model SPEC --data SPEC --threat SPEC [OPTIONS]
        struthio attack --endpoint URL --data SPEC --threat SPEC [OPTIONS]
+       (--via SPEC searches on a model of your own in place of the one attacked)
+"""
+
+CERTIFY_USAGE = """\
+Usage: struthio certify NET.onnx PROPERTY.vnnlib [--timeout S] [-o FILE]
+       struthio certify MODEL --data SPEC --threat SPEC [OPTIONS]
 """
 
 app = App(
@@ -29,6 +35,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command("struthio.cli.attack:attack", name="attack", usage=ATTACK_USAGE)
+app.command("struthio.cli.audit:audit", name="audit")
+app.command("struthio.cli.certify:certify", name="certify", usage=CERTIFY_USAGE)
+app.command("struthio.cli.transfer:transfer", name="transfer")
 app.command("struthio.cli.listing:list_", name="list")
 app.command("struthio.cli.listing:show", name="show")
 app.register_install_completion_command()

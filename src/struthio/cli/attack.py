@@ -57,6 +57,17 @@ class Options:
     weights: Annotated[
         str | None, Parameter(group=HOW, metavar="FILE", help="Weights for a model from code: .safetensors, .pt, .pth.")
     ] = None
+    via: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            metavar="SPEC[,SPEC]",
+            help="Search on these models instead; the one attacked is asked only whether what was found fools it.",
+        ),
+    ] = None
+    average: Annotated[
+        str, Parameter(group=DATA, metavar="KIND", help="Of several --via models: logits, probabilities or losses.")
+    ] = "logits"
     steps: Annotated[
         int | None, Parameter(group=HOW, metavar="N", help="Steps of the attack; the same as -O steps=N.")
     ] = None
@@ -221,6 +232,8 @@ def attack(
     """
     if pictures and options.data is not None:
         raise UserError("pictures and --data were given; they are two jobs. Give one of them.")
+    if pictures and options.via is not None:
+        raise UserError("--via is for data sets. Give the pictures as one: --data FOLDER.")
     if pictures:
         from struthio.cli.pictures import run_pictures
 

@@ -17,7 +17,7 @@ from struthio.checks import UserError, positive
 from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
-from struthio.cli.network import agreed, chosen_attack, chosen_threat, load_network
+from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, load_network, through
 from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack
 from struthio.cli.saving import Saving
 from struthio.cli.tally import Tally
@@ -133,7 +133,9 @@ def _job(options: Options) -> Job:
     if labels is None:
         terminal.note("the data has no labels: the model's own answers to the clean rows stand for them.")
     size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
-    ready = prepare(model, x) if options.prepare and not isinstance(model, Endpoint) else model
+    searched = options.via is None and not isinstance(model, Endpoint)  # a model asked once needs no preparing
+    ready = prepare(model, x) if options.prepare and searched else model
+    attack = through(options, attack, x.to(device(options.device)), labels)
     return Job(options, attack, threat, aimed, ready, data, stop, size)
 
 

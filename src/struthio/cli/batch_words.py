@@ -36,6 +36,7 @@ def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str,
         "struthio": __version__,
         "model": job.model.line.shown if isinstance(job.model, Endpoint) else job.options.model,
         "weights": job.options.weights,
+        "via": job.options.via,
         "data": job.options.data,
         "attack": describe(job.attack),
         "threat": describe(job.threat),
@@ -68,6 +69,7 @@ def tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
     kept = f"{job.options.output}/{ROWS}" if job.options.output else ""
     lines = [
         ("model", f"{found['model']}" + (f" with {found['weights']}" if found["weights"] else ""), ""),
+        *([("via", job.options.via, "searched there, which is not in the cost")] if job.options.via else []),
         ("data", f"{found['data']}, {tally.rows} of {len(job.data)} rows", ""),
         ("attack", f"{found['attack']}, {found['goal']}", ""),
         ("threat", found["threat"], ""),

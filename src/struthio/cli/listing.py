@@ -138,11 +138,17 @@ def described(name: str, kind: type[Any]) -> Entry:
 
 def _examples(name: str, kind: type[Any]) -> list[str]:
     norm = kind.norms[0]
-    size = {"linf": "0.2", "l2": "2", "l1": "20", "l0": "20"}[norm]
-    threat = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}[norm]
+    size, threat = {
+        "linf": ("0.2", "Linf(0.2)"),
+        "l2": ("2", "L2(2)"),
+        "l1": ("20", "L1(20)"),
+        "l0": ("20", "L0(20)"),
+        "patch": ("6x6", "Patch(6, 6)"),
+        "spatial": ("30:0.1", "Spatial(angle=30, shift=0.1)"),
+    }[norm]
     return [
         f"struthio attack --model zoo:digits-cnn --data data:digits --attack {name} --threat {norm}:{size}",
-        f"struthio.{kind.__name__}()(model, x, struthio.Untargeted(labels), struthio.{threat}({size}))",
+        f"struthio.{kind.__name__}()(model, x, struthio.Untargeted(labels), struthio.{threat})",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from struthio.attacks.base import Attack
 from struthio.attacks.combine import Repeat
 from struthio.attacks.registry import attack_class
-from struthio.checks import UserError, positive
+from struthio.attacks.via import Via
+from struthio.checks import UserError, one_of, positive
 from struthio.cli import terminal
 from struthio.cli.attack import Options
 from struthio.cli.options import make_attack
-from struthio.models import Logits, check_contract, load
+from struthio.losses import Logit
+from struthio.models import LogitEnsemble, Logits, check_contract, load
 from struthio.models.contract import looks_like_probabilities
 from struthio.threats import Levels, threat
 from struthio.types import Threat
@@ -59,7 +62,14 @@ def agreed(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> nn.Modu
 
 
 def chosen_attack(options: Options, **given: object) -> Attack:
-    """The attack that the options name, with `given` as its defaults where it has such options."""
+    """The attack that the options name, with `given` as its defaults where it has such options.
+
+    The mean of losses that `--average losses` asks for is that of each model's cross-entropy, which is Logit() of their
+    mean log-probabilities.
+    """
+    one_of(options.average, ("logits", "probabilities", "losses"), "--average")
+    if options.average == "losses" and "," in (options.via or ""):
+        given = {"loss": Logit(), **given}
     if options.steps is not None:
         positive(options.steps, "--steps")
     if options.restarts is not None:
@@ -69,6 +79,15 @@ def chosen_attack(options: Options, **given: object) -> Attack:
     texts = [*(f"{name}={value}" for name, value in within.items() if value is not None), *options.option]
     attack = make_attack(options.attack, texts, **{name: value for name, value in given.items() if name in known})
     return attack if options.restarts is None or "restarts" in known else Repeat(attack, options.restarts)
+
+
+def through(options: Options, attack: Attack, x: Tensor, labels: Tensor | None) -> Attack:
+    """The attack, searching on the models of --via where there are any; each is asked about x [n, ...] once."""
+    if options.via is None:
+        return attack
+    plain = replace(options, weights=None)
+    sources = [agreed(load_network(plain, spec.strip()), x, labels) for spec in options.via.split(",")]
+    return Via(attack, sources[0] if len(sources) == 1 else LogitEnsemble(sources, average=options.average).eval())
 
 
 def chosen_threat(spec: str, levels: bool) -> Threat:

@@ -25,7 +25,7 @@ def endpoint_of(options: Options, data: Samples) -> Endpoint:
     if options.weights is not None:
         raise UserError("--weights are for a --model from code; an --endpoint has its own.")
     access, sees = attack_class(options.attack).access, SEES.get(options.outputs, ("scores", "labels"))
-    if access not in sees:
+    if options.via is None and access not in sees:
         raise UserError(
             f"{options.attack} needs {access}, but this endpoint shows {options.outputs} alone. Take an attack that "
             f"`struthio list attacks` shows for {' or '.join(sees)}, such as "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from struthio.attacks.stream import Attacked
-from struthio.report.numbers import interval
+from struthio.shares import interval
 
 
 @dataclass

@@ -35,7 +35,7 @@ def show(*parts: RenderableType) -> None:
 
 def show_json(value: Any) -> None:
     """Print one JSON value and nothing else; what is not finite becomes null."""
-    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def note(message: str) -> None:
@@ -61,9 +61,10 @@ def quiet_output() -> Iterator[None]:
         yield
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A value for JSON, with null in place of what is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and value - value != 0 else value

@@ -12,6 +12,12 @@ from struthio.checks import UserError
 from struthio.rows import RowGenerator
 from struthio.types import Model
 
+NO_GRADIENT = (
+    "the model's outputs carry no gradient: it is a score or label view, or it computes outside torch or under "
+    "no_grad. Estimate the slope from queries, gradient=Estimated(), or put a stand-in around the part without "
+    "gradient, StandIn(part)."
+)
+
 
 @dataclass(frozen=True)
 class Autograd:
@@ -29,11 +35,9 @@ class Autograd:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             outputs = model(see(z))
-            if not outputs.requires_grad:
-                raise UserError(
-                    "the model's outputs carry no gradient: it is a score or label view, or it computes outside torch "
-                    "or under no_grad. Estimate the slope from queries, gradient=Estimated(), or put a stand-in around "
-                    "the part without gradient, StandIn(part)."
-                )
-            (grad,) = torch.autograd.grad(score(outputs).sum(), z)
+            grad = None
+            if outputs.requires_grad:  # by its parameters alone, perhaps
+                (grad,) = torch.autograd.grad(score(outputs).sum(), z, allow_unused=True)
+            if grad is None:
+                raise UserError(NO_GRADIENT)
         return grad, outputs.detach()

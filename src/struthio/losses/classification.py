@@ -50,6 +50,24 @@ class Margin:
 
 
 @dataclass(frozen=True)
+class LogitGap:
+    """One wrong score less the right one: the straight way to a target, whatever the other classes do.
+
+    Melamed, Yehudai, Shamir, 2024, arXiv 2407.02240, order targets by it; without a target it is the margin.
+    """
+
+    def away(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Max over other classes of z, less z(label), [n]."""
+        return Margin().away(outputs, labels)
+
+    def toward(self, outputs: Tensor, targets: Tensor, labels: Tensor | None = None) -> Tensor:
+        """z(target) less z(label), [n]; without labels, less the strongest other class."""
+        if labels is None:
+            return Margin().toward(outputs, targets)
+        return _at(outputs, targets) - _at(outputs, labels)
+
+
+@dataclass(frozen=True)
 class Logit:
     """The logit of the class alone (for targets: Zhao, Liu, Larson, 2021, arXiv 2012.11207)."""
 

@@ -13,6 +13,8 @@ from torch import nn
 from struthio.checks import UserError, near_misses
 from struthio.models.sklearn import SklearnScores, is_classifier
 
+RUN = "_struthio_user_"  # how the modules of files are called, before the name of the file
+
 
 def from_code(spec: str) -> nn.Module:
     """The module that a factory returns, called without arguments; or the module itself, where it is one. A fitted
@@ -22,7 +24,7 @@ def from_code(spec: str) -> nn.Module:
     back is no nn.Module.
     """
     place, _, name = spec.rpartition(":")
-    home = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    home = run_file(place) if place.endswith(".py") else _from_package(place)
     if not hasattr(home, name):
         public = [known for known in vars(home) if not known.startswith("_")]
         raise UserError(f"{place} defines no {name!r}. {near_misses(name, public, 'names in it')}")
@@ -43,10 +45,20 @@ def from_code(spec: str) -> nn.Module:
     return found
 
 
-def _from_file(path: Path) -> ModuleType:
+def files_run() -> dict[str, Path]:
+    """The files that models were made from in this process, by their modules' names; another process that unpickles
+    such a model must run them too.
+    """
+    homes = {name: module.__file__ for name, module in sys.modules.items() if name.startswith(RUN)}
+    return {name: Path(home).resolve() for name, home in homes.items() if home}
+
+
+def run_file(path: str | Path) -> ModuleType:
+    """Run a file of the user as a module that nothing else is called by. Raises UserError where it cannot be run."""
+    path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no file {path}; a model in code is named FILE.py:FACTORY.")
-    name = f"_struthio_user_{path.stem}"
+    name = f"{RUN}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

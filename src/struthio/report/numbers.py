@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 
 def percent(share: float) -> str:
     """A share of one as a percentage that never rounds to a false 0 or 100."""
@@ -51,29 +49,3 @@ def short_name(name: str, longest: int = 24) -> str:
     cut = first[: longest - 1]
     words = cut.rsplit(" ", 1)[0]
     return (words if len(words) > longest // 2 else cut).rstrip() + "…"
-
-
-def interval(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval of Clopper and Pearson (1934, Biometrika 26) for `count` of `of`.
-
-    Each end is the share under which a count at least as extreme has the probability (1 - level) / 2.
-    """
-    if not 0 <= count <= of or of == 0:
-        raise ValueError(f"{count} of {of} is no share.")
-    rare = (1 - level) / 2
-    low = 0.0 if count == 0 else _share_where_tail(count, of, rare)
-    high = 1.0 if count == of else 1 - _share_where_tail(of - count, of, rare)
-    return low, high
-
-
-def _share_where_tail(count: int, of: int, tail: float) -> float:
-    """The share p for which a binomial number reaches `count` with the probability `tail`, by halving."""
-    numbers = np.arange(1, of + 1)
-    choose = np.concatenate([[0.0], np.cumsum(np.log(of - numbers + 1) - np.log(numbers))])[count:]
-    reached = np.arange(count, of + 1)
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        p = (low + high) / 2
-        above = float(np.exp(choose + reached * math.log(p) + (of - reached) * math.log1p(-p)).sum())
-        low, high = (p, high) if above < tail else (low, p)
-    return (low + high) / 2

@@ -17,11 +17,13 @@ from struthio.testing.models import (
 )
 from struthio.testing.promises import attack_promises, check_attack
 from struthio.testing.require import BrokenPromise
+from struthio.testing.robust import assert_robust
 from struthio.testing.threats import check_threat, threat_promises
 
 __all__ = [
     "BrokenPromise",
     "LinearModel",
+    "assert_robust",
     "attack_promises",
     "check_attack",
     "check_threat",

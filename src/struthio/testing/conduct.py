@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from struthio.attacks.base import Attack
-from struthio.rows import norm as length
 from struthio.testing.require import CLOSE, off, require
 from struthio.testing.settings import Check, Setting, masked, on_levels, plainly, settings, tried_in
 from struthio.testing.traces import Failing, changed, snapshot
@@ -15,7 +14,7 @@ from struthio.testing.traces import Failing, changed, snapshot
 def stays_inside_the_threat_and_the_limits(attack: Attack, at: Setting) -> None:
     """No row leaves the ball or the limits by more than rounding."""
     x_adv = at.run(attack).x_adv
-    size, eps = length(x_adv - at.x, at.p), torch.as_tensor(at.threat.eps)
+    size, eps = at.size(x_adv), torch.as_tensor(at.threat.eps)
     require((size <= eps + CLOSE).all(), f"rows of size {size.tolist()} for radii {eps.tolist()}")
     low, high = float(x_adv.min()), float(x_adv.max())
     require(low >= at.box.low - CLOSE and high <= at.box.high + CLOSE, f"values reach from {low} to {high}")
@@ -28,7 +27,7 @@ def changes_nothing_at_radius_zero(attack: Attack, at: Setting) -> None:
     require(torch.equal(x_adv, at.x), f"values moved by up to {off(x_adv, at.x)}")
 
 
-@tried_in(lambda norms: [masked(norm) for norm in norms])
+@tried_in(masked)
 def leaves_alone_what_the_mask_protects(attack: Attack, at: Setting) -> None:
     """Values outside the mask are exactly as they were."""
     moved = (at.run(attack).x_adv != at.x) & ~at.threat.mask  # type: ignore[attr-defined]

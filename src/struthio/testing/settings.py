@@ -1,4 +1,4 @@
-"""The situations in which every promise is tried: each norm plain, masked, on levels, and between other limits."""
+"""The situations in which every promise is tried: each threat plain, masked, on levels, and between other limits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from struthio.describe import describe
 from struthio.goals import Untargeted
 from struthio.result import Result
 from struthio.rows import RowGenerator, Rows
+from struthio.rows import norm as length
 from struthio.testing.models import small_inputs, small_net
 from struthio.testing.require import BrokenPromise
-from struthio.threats import PIXELS, THREATS, Box, Levels, Masked
+from struthio.threats import BALLS, PIXELS, THREATS, Box, Levels, Masked, Patch, Spatial
 from struthio.types import Goal, Threat
 
 FEW = {
     "steps": 6,
+    "inner": 3,
+    "halvings": 3,
     "samples": 2,
     "copies": 3,
     "targets": 3,
@@ -33,9 +36,10 @@ FEW = {
     "generations": 3,
     "rounds": 2,
     "every": 1,
+    "angles": 5,
+    "shifts": 3,
 }  # enough to keep a promise by, and quick
-BALLS = THREATS  # by norm
-RADII = {"linf": 8 / 255, "l2": 0.3, "l1": 1.5, "l0": 2.0}  # at which some rows hold and some do not
+RADII = {"linf": 8 / 255, "l2": 0.3, "l1": 1.5, "l0": 2.0, "patch": 1.0, "spatial": 0.5}  # some rows hold, some do not
 SEED = 7
 
 
@@ -49,7 +53,7 @@ class Setting:
         x: the inputs, [n, 3, side, side].
         goal: away from the classes that the model gives x.
         threat: what may change.
-        norm: the norm of the threat's ball.
+        norm: the name of the threat among an attack's norms.
         box: the limits of x.
         ids: the numbers of the rows, which name their random numbers.
     """
@@ -66,10 +70,9 @@ class Setting:
     def __getitem__(self, rows: Rows) -> Setting:
         return replace(self, x=self.x[rows], goal=self.goal[rows], threat=self.threat[rows], ids=self.ids[rows])
 
-    @property
-    def p(self) -> float:
-        """The norm as a number: infinity, 2, 1 or 0."""
-        return BALLS[self.norm].p
+    def size(self, x_adv: Tensor) -> Tensor:
+        """How far x_adv is from x, [n]: of balls by their norm, without asking the threat."""
+        return length(x_adv - self.x, BALLS[self.norm].p) if self.norm in BALLS else self.threat.size(self.x, x_adv)
 
     def run(self, attack: Attack, **other: Any) -> Result:
         """The attack in this setting; `model`, `goal` or `threat` may be replaced for the call."""
@@ -81,9 +84,9 @@ class Setting:
 def norms_of(attack: Attack) -> tuple[str, ...]:
     """The norms in which an attack, and all those inside it, are defined."""
     found = []
-    for norm, ball in BALLS.items():
+    for norm in THREATS:
         try:
-            attack.fits(ball(1.0))
+            attack.fits(threat_of(norm, 1.0))
         except UserError:
             continue
         found.append(norm)
@@ -92,7 +95,7 @@ def norms_of(attack: Attack) -> tuple[str, ...]:
 
 def settings(norms: tuple[str, ...]) -> list[Setting]:
     """For each norm: 8 rows of side 8 plain, 3 rows of side 5 masked, on levels, and in [-1, 1] with a radius a row."""
-    return [made for norm in norms for made in (plain(norm), masked(norm), on_levels(norm), in_another_box(norm))]
+    return [made for norm in norms for made in (plain(norm), *masked((norm,)), on_levels(norm), in_another_box(norm))]
 
 
 def plainly(norms: tuple[str, ...]) -> list[Setting]:
@@ -107,25 +110,33 @@ def once(norms: tuple[str, ...]) -> list[Setting]:
 
 def plain(norm: str) -> Setting:
     """Pixels in [0, 1], one radius."""
-    return _setting(f"{norm} plain", norm, BALLS[norm](RADII[norm]), 8, 8, PIXELS)
+    return _setting(f"{norm} plain", norm, threat_of(norm, RADII[norm]), 8, 8, PIXELS)
 
 
-def masked(norm: str) -> Setting:
-    """One mask a row, which leaves two thirds of the values free."""
+def masked(norms: tuple[str, ...]) -> list[Setting]:
+    """One mask a row, which leaves two thirds of the values free; a picture that turns takes all of them along."""
     free = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(1)) < 0.67
-    return _setting(f"{norm} masked", norm, Masked(BALLS[norm](RADII[norm]), free, each=True), 3, 5, PIXELS)
+    threats = {norm: Masked(threat_of(norm, RADII[norm]), free, each=True) for norm in norms if norm != "spatial"}
+    return [_setting(f"{norm} masked", norm, threat, 3, 5, PIXELS) for norm, threat in threats.items()]
 
 
 def on_levels(norm: str) -> Setting:
     """On the 256 levels of an 8-bit picture."""
-    return _setting(f"{norm} on levels", norm, Levels(BALLS[norm](RADII[norm])), 3, 8, PIXELS)
+    return _setting(f"{norm} on levels", norm, Levels(threat_of(norm, RADII[norm])), 3, 8, PIXELS)
 
 
 def in_another_box(norm: str) -> Setting:
     """Inputs in [-1, 1], and radii that differ by row."""
     box = Box(-1.0, 1.0)
     radii = RADII[norm] * torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64)
-    return _setting(f"{norm} in [-1, 1]", norm, BALLS[norm](radii, box), 3, 5, box)
+    return _setting(f"{norm} in [-1, 1]", norm, threat_of(norm, radii, box), 3, 5, box)
+
+
+def threat_of(norm: str, eps: float | Tensor, box: Box = PIXELS) -> Threat:
+    """The threat of this name; a patch is two pixels high and wide at radius 1."""
+    if norm == "patch":
+        return Patch(2, eps=eps, box=box)
+    return Spatial(eps, box=box) if norm == "spatial" else BALLS[norm](eps, box)
 
 
 def _setting(name: str, norm: str, threat: Threat, n: int, side: int, box: Box) -> Setting:

@@ -29,6 +29,7 @@ class Ball:
     box: Box | None = PIXELS
 
     p: ClassVar[float]
+    norm: ClassVar[str]  # as attacks name it
 
     def __post_init__(self) -> None:
         checks.radius(self.eps, type(self).__name__, self._widest())
@@ -104,6 +105,7 @@ class Linf(Ball):
     """Every value may change by at most eps."""
 
     p: ClassVar[float] = math.inf
+    norm: ClassVar[str] = "linf"
 
     def _widest(self) -> float | None:
         return self.box.width if self.box else None
@@ -126,6 +128,7 @@ class L2(Ball):
     """The change has Euclidean length at most eps."""
 
     p: ClassVar[float] = 2
+    norm: ClassVar[str] = "l2"
 
     def steepest(self, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         """The gradient at length 1 (zero stays zero)."""
@@ -147,6 +150,7 @@ class L1(Ball):
     """The absolute changes sum to at most eps."""
 
     p: ClassVar[float] = 1
+    norm: ClassVar[str] = "l1"
     share: ClassVar[float] = 0.01  # of the values, moved by one step: SLIDE (Tramer and Boneh, 2019, arXiv 1904.13000)
 
     def steepest(self, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
@@ -183,6 +187,7 @@ class L0(Ball):
 
     unit: str = "feature"
     p: ClassVar[float] = 0
+    norm: ClassVar[str] = "l0"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -45,6 +45,11 @@ class Levels:
         return getattr(self.threat, "p", None)
 
     @property
+    def norm(self) -> str | None:
+        """The inner threat's name among the norms of attacks, where it has one."""
+        return getattr(self.threat, "norm", None)
+
+    @property
     def reach(self) -> float | Tensor:
         """The longest sensible step of the inner threat."""
         return self.threat.reach
@@ -99,6 +104,8 @@ class Levels:
         nearest = self._on(x, here, wanted.round())
         # Rounding towards x keeps every ball: no value moves further than it wanted to.
         inward = self._on(x, here, here + (wanted - here + 1e-4 * (wanted - here).sign()).trunc())
+        if self.p is None:  # no ball to leave: a patch stays one, and a moved picture is one up to rounding
+            return straight_through(moved, nearest)
         eps = per_row(self.eps, x).flatten()
         over = self.threat.size(x, nearest) > eps * (1 + 1e-5) + 1e-7
         return straight_through(moved, where_rows(over, inward, nearest))

@@ -38,6 +38,11 @@ class Masked:
         return getattr(self.threat, "p", None)
 
     @property
+    def norm(self) -> str | None:
+        """The inner threat's name among the norms of attacks, where it has one."""
+        return getattr(self.threat, "norm", None)
+
+    @property
     def reach(self) -> float | Tensor:
         """The longest sensible step of the inner threat."""
         return self.threat.reach
@@ -45,6 +50,11 @@ class Masked:
     def check(self, x: Tensor) -> None:
         """Raise UserError where the mask does not fit x, or sets nothing."""
         self.threat.check(x)
+        if self.threat.zero(x).shape != x.shape:
+            raise UserError(
+                f"{type(self.threat).__name__} adds no change to single values, so none can be kept. Mask a "
+                "ball such as Linf(8/255), or a Patch."
+            )
         if self.mask.dtype != torch.bool:
             raise UserError(f"the mask is {self.mask.dtype}; bool is needed, set where values may change.")
         wanted = tuple(x.shape) if self.each else tuple(x.shape[1:])
@@ -77,7 +87,7 @@ class Masked:
         return self.threat.steepest(x, z, grad * self.mask) * self.mask
 
     def project(self, x: Tensor, z: Tensor) -> Tensor:
-        """The nearest allowed z: the balls treat every value alike, so setting some to zero first is exact."""
+        """The nearest allowed z: balls and patches treat all values alike, so setting some to zero first is exact."""
         return self.threat.project(x, z * self.mask)
 
     def size(self, x: Tensor, x_adv: Tensor) -> Tensor:

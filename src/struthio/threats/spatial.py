@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from struthio.threats.box import PIXELS, Box
 
 SAME = 1 / 255  # how far values may be beside those of a moved picture: rounded to 8 bits it is still the same
 EXACT = 1e-10  # the rest at which a move is found
+AT_ONCE = 2**20  # numbers in one batch of moved pictures
 COARSE = 16  # the side to which pictures are shrunk where the move between two of them is looked for
 
 
@@ -35,6 +37,8 @@ class Spatial:
         fill: the value outside the picture, black by default.
         box: the limits of the input; None for no limits.
     """
+
+    norm: ClassVar[str] = "spatial"
 
     eps: float | Tensor = 1.0
     angle: float = 30.0
@@ -109,7 +113,7 @@ class Spatial:
         size = torch.zeros(len(x), dtype=x.dtype, device=x.device)
         moved = (~same).nonzero().flatten()
         if len(moved):
-            z, beside = self.found(x[moved], x_adv[moved])
+            z, beside = self[moved]._least(x[moved], x_adv[moved])
             size[moved] = z.abs().amax(1).to(x.dtype).masked_fill(beside > self._same, torch.inf)
         return size
 
@@ -136,6 +140,14 @@ class Spatial:
         eps = torch.as_tensor(self.eps, dtype=x.dtype, device=x.device).clamp(max=1)
         return per_row(eps, self.zero(x)).expand(len(x), 1)
 
+    def _least(self, x: Tensor, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        """The move found, or where an allowed one makes x_adv up to rounding, that; and how far values are beside."""
+        z, beside = self.found(x, x_adv)
+        allowed = self.project(x, z.to(x.dtype))
+        off = (self.apply(x, allowed) - x_adv).abs().flatten(1).amax(1)
+        same = off <= self._same
+        return where_rows(same, allowed.to(z.dtype), z), torch.where(same, off.to(beside.dtype), beside)
+
     @torch.no_grad()
     def found(self, x: Tensor, x_adv: Tensor) -> tuple[Tensor, Tensor]:
         """The move [n, 3] that makes x_adv from x as nearly as possible, and how far values are beside it, [n]."""
@@ -161,8 +173,14 @@ class Spatial:
         moves = self.grid(
             x, 2 * math.ceil(math.radians(self.angle) * side / 2) + 1, 2 * math.ceil(self.shift * side) + 1
         )
-        off = torch.stack([(self.apply(x, z.expand(len(x), 3)) - x_adv).square().flatten(1).sum(1) for z in moves])
+        parts = moves.split(max(1, AT_ONCE // x.numel()))
+        off = torch.cat([(self._each(x, z[:, None]) - x_adv).square().flatten(2).sum(2) for z in parts])
         return list(moves[off.topk(min(count, len(moves)), dim=0, largest=False).indices])
+
+    def _each(self, x: Tensor, z: Tensor) -> Tensor:
+        """All rows of x moved by each of several z [k, n or 1, 3], [k, n, ...]."""
+        many = x.expand(len(z), *x.shape)
+        return self.apply(many.flatten(0, 1), z.expand(-1, len(x), 3).flatten(0, 1)).reshape(many.shape)
 
     def grid(self, x: Tensor, angles: int, shifts: int) -> Tensor:
         """All moves of an even grid over angle, shift to the right and shift down, [angles * shifts^2, 3]."""
@@ -173,17 +191,19 @@ class Spatial:
         """Levenberg and Marquardt's steps towards the move that leaves nothing over."""
         damping = torch.full((len(x), 1), 1e-3, dtype=x.dtype, device=x.device)
         over = (x_adv - self.apply(x, z)).flatten(1)
+        there = over.abs().amax(1) < EXACT
         for _ in range(steps):
-            there = over.abs().amax(1) < EXACT
             if bool(there.all()):
                 break
             nudges = 1e-6 * torch.eye(3, dtype=x.dtype, device=x.device)
-            slope = torch.stack([(self.apply(x, z + n) - self.apply(x, z - n)).flatten(1) / 2e-6 for n in nudges], 2)
+            up, down = (self._each(x, z + sign * nudges[:, None]).flatten(2) for sign in (1, -1))
+            slope = ((up - down) / 2e-6).permute(1, 2, 0)
             square = slope.mT @ slope
             weight = torch.diag_embed(damping * square.diagonal(dim1=1, dim2=2) + 1e-12)
             tried = z + torch.linalg.solve(square + weight, slope.mT @ over[:, :, None])[:, :, 0]
             left = (x_adv - self.apply(x, tried)).flatten(1)
             better = ~there & (left.square().sum(1) < over.square().sum(1))
+            there = there | (better & ((tried - z).abs().amax(1) < EXACT)) | (left.abs().amax(1) < EXACT)
             z, over = where_rows(better, tried, z), where_rows(better, left, over)
             damping = torch.where(better[:, None], damping / 10, damping * 10)
         return z

@@ -19,7 +19,10 @@ from tests.attacks.test_linear import far_from_the_boundary, near_the_boundary
 BALLS = {"linf": (st.Linf, math.inf), "l2": (st.L2, 2), "l1": (st.L1, 1), "l0": (st.L0, 0)}
 OPTIONS = {
     "alma": {"loss": st.Margin(), "first": 0.1, "steps": 1000},  # the loss of its paper compares three classes
+    "brendel-bethge": {"steps": 40, "decays": 10},
+    ("brendel-bethge", "l0"): {"steps": 40, "radius": 1.0},  # at 0.1 up to 14 values for 1
     "carlini-wagner": {"c": 0.1},  # from 1e-3 on, five of nine rounds only find how large c must be
+    "carlini-wagner-l0": {"c": 0.1, "largest": 100.0, "step": 0.05, "steps": 100},  # as it is, a minute and no better
     "carlini-wagner-linf": {"c": 0.01, "step": 5e-4, "shrink": 0.97},  # the usual step is half the exact distance
     "ead": {"c": 0.1, "beta": 0.03},  # at 1e-3 the squares count for more: 1.2 to 1.7
     ("ead", "l2"): {"c": 0.1, "beta": 1e-4},  # at 1e-3 the absolute values count for too much: 1.03 to 1.3
@@ -30,6 +33,7 @@ OPTIONS = {
 }
 STEPS = 300  # instead of the default, where an attack has steps
 NOT_REACHED = {  # (name, norm, place): reason, as xfail
+    ("carlini-wagner-l0", "l0", "limits bind"): "one value too many, 4 for 3: what is frozen does not come back",
     ("fmn", "l0", "limits bind"): "one value too many, 4 for 3: the count follows no slope",
     ("fmn", "l0", "limits bind too"): "one or two values too many, 3 for 2",
     ("jsma", "l0", "two classes"): "values change in pairs, 2 for 1",
@@ -38,6 +42,8 @@ NOT_REACHED = {  # (name, norm, place): reason, as xfail
     ("jsma", "l0", "limits bind too"): "4 for 2: the slope knows nothing of how far a value may go",
     ("pdpgd", "l0", "limits bind"): "one value too many, 4 for 3: the sum of |z|^(2/3) is not the count",
     ("pdpgd", "l0", "limits bind too"): "one value too many, 4 for 3",
+    ("sparse-fool", "l0", "limits bind"): "4 for 3: the steepest value first, however little it may move",
+    ("sparse-fool", "l0", "limits bind too"): "up to 4 for 2: the steepest value first, however little it may move",
 }
 PLACES = {
     "two classes": lambda: near_the_boundary(2),

@@ -6,35 +6,15 @@ import pytest
 import torch
 
 import struthio as st
-from struthio.testing import attack_promises, small_inputs, small_net
-from struthio.testing.settings import Setting
-from struthio.threats import PIXELS
-
-NEEDS_A_BALL = {
-    "stays_inside_the_threat_and_the_limits",
-    "leaves_alone_what_the_mask_protects",
-    "keeps_to_the_levels",
-    "is_not_hurt_by_more_steps",
-    "refuses_what_cannot_be_meant",
-    "wins_nothing_that_cannot_be_won",
-    "every_option_changes_something",
-}
+from struthio.testing import attack_promises, small_inputs
+from struthio.testing.settings import plain
 
 
-def setting():
-    model, x = small_net(), small_inputs()
-    with torch.no_grad():
-        labels = model(x).argmax(1)
-    threat = st.Spatial(torch.tensor([0.1, 0.2, 0.3, 0.5, 0.6, 0.8, 0.9, 1.0]))
-    return Setting("spatial", model, x, st.Untargeted(labels), threat, "spatial", PIXELS, torch.arange(100, 108))
-
-
-@pytest.mark.parametrize("attack", [st.SpatialSearch(3, 3), st.SpatialSearch(random=5)], ids=["grid", "random"])
 @pytest.mark.parametrize("promise", attack_promises(), ids=lambda promise: promise.__name__)
-def test_promises(attack, promise):
-    """Those that do not speak of balls."""
-    if promise.__name__ not in NEEDS_A_BALL:
-        promise.__wrapped__(attack, setting())
+def test_promises_of_random_moves(promise):
+    """The grid is in the registry, and examined there."""
+    if promise.__name__ != "every_option_changes_something":  # the grid's are not used
+        promise(st.SpatialSearch(random=5))
 
 
 def brightest(side=8):
@@ -94,18 +74,29 @@ def test_gradient_attacks_move_pictures_too():
         assert threat.allows(x, result.x_adv).all()
 
 
-def test_other_attacks_say_that_they_walk_among_inputs():
-    at = setting()
-    for attack in (st.HopSkipJump(), st.Boundary(), st.RayS(), st.GeoDA()):
-        with pytest.raises(st.UserError, match="SpatialSearch"):
+def test_on_the_levels_of_a_picture():
+    """What is found is still a move of the picture after rounding."""
+    at = plain("spatial")
+    result = at.run(st.SpatialSearch(3, 3), threat=st.Levels(at.threat))
+    assert result.success.any()
+    torch.testing.assert_close(result.x_adv * 255, (result.x_adv * 255).round())
+
+
+def test_other_attacks_refuse_moved_pictures():
+    at = plain("spatial")
+    for attack in (st.HopSkipJump(), st.Boundary(), st.RayS(), st.GeoDA(), st.Square(), st.DDN()):
+        with pytest.raises(st.UserError, match="threat is spatial"):
             at.run(attack)
+    with pytest.raises(st.UserError, match="single values"):
+        st.Masked(at.threat, torch.ones(3, 8, 8).bool()).check(at.x)
 
 
 def test_what_cannot_be_meant():
     for wrong in ({"angles": 0}, {"shifts": 2.5}, {"random": -1}):
         with pytest.raises(st.UserError):
             st.SpatialSearch(**wrong)
-    at = setting()
-    with pytest.raises(st.UserError, match="Spatial"):
-        at.run(st.SpatialSearch(), threat=st.Linf(0.1))
+    at = plain("spatial")
+    for other in (st.Linf(0.1), st.Patch(2)):
+        with pytest.raises(st.UserError, match="spatial"):
+            at.run(st.SpatialSearch(), threat=other)
     assert math.isinf(st.Spatial(math.inf).eps)

@@ -54,9 +54,13 @@ class DeepFool(Attack):
         return found.inside(x, threat)
 
 
-def cross(task: Task, found: Smallest, z: Tensor, steps: int, overshoot: float, classes: int) -> Tensor:
-    """Step from z to the nearest wall, up to `steps` times, until it is crossed; the last z of each row."""
-    p = getattr(task.threat, "p", 2)
+def cross(
+    task: Task, found: Smallest, z: Tensor, steps: int, overshoot: float, classes: int, p: float | None = None
+) -> Tensor:
+    """Step from z to the wall that is nearest in the p-norm (None: the threat's), up to `steps` times, until it is
+    crossed; the last z of each row.
+    """
+    p = getattr(task.threat, "p", 2) if p is None else p
     end, place = z.clone(), torch.arange(len(z), device=z.device)
     low, high = room(task.threat, task.x)
     state: State = {"z": z, "low": low, "high": high, "place": place}

@@ -42,6 +42,7 @@ class FMN(Attack):
     """
 
     paper: ClassVar[str] = "Pintor, Roli, Brendel, Biggio, 2021, arXiv 2102.12827"
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
 
     steps: int = 1000
     step: float = 1.0

@@ -22,6 +22,7 @@ class Missing:
         won: which rows are won with kappa to spare, bool [n].
         amount: what is missing, [n].
         slope: of the amount, in the shape of z; zero where nothing is missing.
+        uphill: the slope of the margin, whether anything is missing or not.
     """
 
     x_adv: Tensor
@@ -29,13 +30,15 @@ class Missing:
     won: Tensor
     amount: Tensor
     slope: Tensor
+    uphill: Tensor
 
     @classmethod
     def at(cls, task: Task, gradient: Gradient, z: Tensor, kappa: float) -> Missing:
         """By one forward and one backward."""
-        slope, outputs = task.slope(gradient, Margin(), z)
+        uphill, outputs = task.slope(gradient, Margin(), z)
         margin = task.goal.score(Margin(), outputs)
         amount = (kappa - margin).clamp(min=0).nan_to_num(0.0)
-        slope = -per_row((amount > 0).to(z.dtype), z) * slope.nan_to_num(0.0, 0.0, 0.0)
+        uphill = uphill.nan_to_num(0.0, 0.0, 0.0)
+        slope = -per_row((amount > 0).to(z.dtype), z) * uphill
         won = task.goal.success(outputs) & (margin >= kappa)
-        return cls(task.see(z).detach(), margin, won, amount, slope)
+        return cls(task.see(z).detach(), margin, won, amount, slope, uphill)

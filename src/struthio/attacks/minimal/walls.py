@@ -107,11 +107,15 @@ def room(threat: Threat, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def nearest(walls: Walls, p: float) -> tuple[Tensor, Tensor]:
     """Of the wall that is nearest in the p-norm, were there no limits: its slope, [n, ...], and its need, [n]."""
+    which, rows = nearest_of(walls, p), torch.arange(len(walls.heights), device=walls.heights.device)
+    return walls.slopes[rows, which], walls.need(walls.slopes.dtype)[rows, which]
+
+
+def nearest_of(walls: Walls, p: float) -> Tensor:
+    """Which wall that is, by its place in each row, [n]."""
     need, (n, k) = walls.need(walls.slopes.dtype), walls.heights.shape
     steep = norm(walls.slopes.flatten(0, 1), DUAL[p]).reshape(n, k)
-    which = (need.abs() / steep.clamp(min=1e-12)).argmin(1)
-    rows = torch.arange(n, device=which.device)
-    return walls.slopes[rows, which], need[rows, which]
+    return (need.abs() / steep.clamp(min=1e-12)).argmin(1)
 
 
 def offer(found: Smallest, task: Task, z: Tensor, outputs: Tensor) -> Tensor:

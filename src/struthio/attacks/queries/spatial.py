@@ -11,6 +11,7 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import payable
+from struthio.attacks.queries.places import innermost
 from struthio.attacks.task import Task
 from struthio.checks import UserError
 from struthio.meter import Metered
@@ -33,7 +34,7 @@ class SpatialSearch(Attack):
 
     paper: ClassVar[str] = "Engstrom, Tran, Tsipras, Schmidt, Madry, 2019, arXiv 1712.02779"
     access: ClassVar[str] = "labels"
-    norms: ClassVar[tuple[str, ...]] = ()
+    norms: ClassVar[tuple[str, ...]] = ("spatial",)
 
     angles: int = 31
     shifts: int = 5
@@ -47,7 +48,8 @@ class SpatialSearch(Attack):
 
     def fits(self, threat: Threat) -> None:
         """Raise UserError where the threat is no Spatial."""
-        if not isinstance(threat, Spatial):
+        super().fits(threat)
+        if not isinstance(innermost(threat), Spatial):
             raise UserError(
                 f"SpatialSearch turns and shifts pictures; the threat is {type(threat).__name__}. "
                 "Take Spatial(angle=30, shift=0.1)."
@@ -55,9 +57,8 @@ class SpatialSearch(Attack):
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The first win, or x."""
-        assert isinstance(threat, Spatial)
         task, best = Task.whole(model, x, goal, threat, generator), threat.zero(x)
-        moves = self._grid(threat, x)
+        moves = self._grid(innermost(threat), x)  # type: ignore[arg-type]  # as `fits` has seen
         for turn in range(1 + (self.random or len(moves))):
             asking = payable(task.model)
             task = task if bool(asking.all()) else task[asking]

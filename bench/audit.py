@@ -1,0 +1,121 @@
+"""What each level of the audit leaves, beside AutoAttack as published: `python -m bench.audit -o bench/results`.
+
+All levels get the same rows in one process, one after another; forwards and backwards are counted, so they do not
+depend on what else the machine does. Certificates are left out on all sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+import struthio as st
+from bench.machine import facts
+from bench.nets import Case, cifar, digits_cnn, digits_robust
+from struthio.attacks.suites import LEVELS
+from struthio.audit import Findings, Store
+from struthio.audit.findings import joined
+
+CASES: dict[str, tuple[Callable[[int], Case], str, int]] = {  # the network, the threat, its rows
+    "digits-robust": (digits_robust, "linf:0.3", 500),
+    "digits": (digits_cnn, "linf:0.05", 500),
+    "cifar": (cifar, "linf:0.5/255", 100),
+}
+
+
+def enter(case: Case, threat: str, level: str) -> tuple[dict[str, Any], Findings]:
+    """One level on one network: a line of figures, and what was found of every row."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        data = (case.x, case.y)
+        verdict = st.audit(case.model, data, threat, level=level, certify="none", folder=folder).verdict
+        with Store.read(folder) as store:
+            found = joined(list(store.findings(threat)))
+    return {
+        "level": level,
+        "left": verdict.count.held,
+        "rows": verdict.count.rows,
+        "forwards": verdict.forwards / verdict.count.rows,
+        "backwards": verdict.backwards / verdict.count.rows,
+        "seconds": time.perf_counter() - start,
+        "wins": verdict.wins,
+        "doubts": [doubt.name for doubt in verdict.doubts],
+    }, found
+
+
+def contest(name: str, rows: int | None, levels: list[str], progress: Progress) -> dict[str, Any]:
+    """All levels on one network; each beside AutoAttack, row by row."""
+    make, threat, usual = CASES[name]
+    case = make(rows or usual)
+    entered = {}
+    for level in progress.track(levels, description=name):
+        entered[level] = enter(case, threat, level)
+    published = entered.get("standard-aa")
+    for line, found in entered.values():
+        if published is not None:
+            line["fell_here_only"] = int((found.fell & published[1].held).sum())
+            line["fell_there_only"] = int((found.held & published[1].fell).sum())
+    return {"network": case.name, "note": case.note, "threat": threat, "lines": [line for line, _ in entered.values()]}
+
+
+def page(results: dict[str, Any]) -> str:
+    """The tables, in Markdown."""
+    text = [
+        "# What each level of the audit leaves",
+        "",
+        "Written by `python -m bench.audit -o bench/results`. **left**: rows that nothing brought down. **passes**:",
+        "forwards and backwards a row, the examination of the model aside. **here / there only**: rows that fell to",
+        "this level and not to AutoAttack, and the other way round. Times are of one run, and depend on what else ran.",
+        "",
+    ]
+    for found in results["cases"].values():
+        reference = next((line for line in found["lines"] if line["level"] == "standard-aa"), None)
+        text += [f"## {found['network']}, {found['threat']}", "", f"{found['note']}.", ""]
+        text += ["| level | left | passes | times fewer | s | times faster | here only | there only | doubts |"]
+        text += ["|---|--:|--:|--:|--:|--:|--:|--:|---|"]
+        for line in found["lines"]:
+            passes = line["forwards"] + line["backwards"]
+            fewer = "" if reference is None else f"{(reference['forwards'] + reference['backwards']) / passes:.1f}"
+            faster = "" if reference is None else f"{reference['seconds'] / line['seconds']:.1f}"
+            only = f"{line.get('fell_here_only', '')} | {line.get('fell_there_only', '')}"
+            cells = [
+                line["level"], f"{line['left']} of {line['rows']}", f"{passes:.0f}", fewer, f"{line['seconds']:.0f}",
+                faster, only, ", ".join(line["doubts"]) or "none",
+            ]  # fmt: skip
+            text += ["| " + " | ".join(cells) + " |"]
+        text += [""]
+    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    return "\n".join([*text, f"Measured on: {machine}.", ""])
+
+
+def main() -> None:
+    """Run the contests and write the results; other networks measured before are kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES, action="append", help="one network; all without")
+    parser.add_argument("--level", choices=LEVELS, action="append", help="one level; all without")
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    wanted = parser.parse_args()
+    path = wanted.output / "audit.json"
+    results = json.loads(path.read_text()) if path.exists() else {"cases": {}}
+    results["machine"] = facts()
+    torch.manual_seed(0)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        for name in wanted.case or CASES:
+            results["cases"][name] = contest(name, wanted.rows, wanted.level or list(LEVELS), progress)
+            path.write_text(json.dumps(results, indent=1) + "\n")
+            (wanted.output / "audit.md").write_text(page(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Standard evaluations: which attacks follow one another, and which rows each of them gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from struthio import checks
+from struthio.attacks.auto import APGD, APGDT
+from struthio.attacks.base import Attack
+from struthio.attacks.combine import Cascade, EachTarget
+from struthio.attacks.minimal.fab import FABT
+from struthio.attacks.minimal.sigma_zero import SigmaZero
+from struthio.attacks.pgd import PGD
+from struthio.attacks.queries.random_search import RandomSearch
+from struthio.attacks.queries.sparse_rs import SparseRS
+from struthio.attacks.queries.square import Square
+from struthio.losses import LogitGap, Margin
+from struthio.meter import Metered
+from struthio.rows import RowGenerator
+from struthio.types import Goal, Threat
+
+LEVELS = ("quick", "standard", "thorough", "standard-aa")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attack of a suite.
+
+    Attributes:
+        name: as reports call it.
+        attack: what is run.
+        share: of the rows that still stand, the share that gets it: those nearest to the border.
+        queries: whether it asks for scores alone, and no gradient.
+    """
+
+    name: str
+    attack: Attack
+    share: float = 1.0
+    queries: bool = False
+
+
+Suite = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class AutoAttack(Attack):
+    """The standard AutoAttack: Auto-PGD with cross-entropy, targeted Auto-PGD, targeted FAB, Square, on survivors.
+
+    Args:
+        steps: N, of each gradient attack.
+        targets: how many wrong classes the targeted ones try.
+        queries: of Square, whose schedule is not rescaled.
+    """
+
+    paper: ClassVar[str] = "Croce, Hein, 2020, arXiv 2003.01690"
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+
+    steps: int = 100
+    targets: int = 9
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        checks.count(self.steps, "steps")
+        checks.count(self.targets, "targets")
+        checks.count(self.queries, "queries")
+
+    def parts(self) -> Suite:
+        """Its four attacks."""
+        return (
+            Part("apgd-ce", APGD(self.steps)),
+            Part("apgd-t", APGDT(self.steps, self.targets)),
+            Part("fab-t", FABT(self.steps, self.targets)),
+            Part("square", Square(self.queries), queries=True),
+        )
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The best of all four."""
+        four = Cascade(tuple(part.attack for part in self.parts()))
+        return four.search(model, x, goal, threat, generator)
+
+
+def suite(level: str, threat: Threat) -> Suite:
+    """The attacks of a level, cheap ones first.
+
+    A few steps on the margin bring down nearly all rows that can fall; the likeliest targets, by a first-order estimate
+    of their distance, take most of the rest; queries are spent on the rows that came nearest to the border, because
+    almost all that gradients miss is there.
+
+    Args:
+        level: "quick", "standard", "thorough", or "standard-aa" for AutoAttack as published.
+        threat: what may change.
+
+    Raises:
+        UserError: for an unknown level, or AutoAttack in a threat that it does not know.
+    """
+    checks.one_of(level, LEVELS, "level")
+    norm = getattr(threat, "norm", None)
+    if level == "standard-aa":
+        AutoAttack().fits(threat)
+        return AutoAttack().parts()
+    if norm in AutoAttack.norms:
+        return _balls(level)
+    return _few_values(level) if norm == "l0" else _other(level)
+
+
+def _balls(level: str) -> Suite:
+    """Linf, L2 and L1."""
+
+    def toward(steps: int, targets: int) -> Attack:
+        return EachTarget(APGD(steps, loss=LogitGap()), targets, order="distance")
+
+    first = Part("margin", APGD(20, loss=Margin()))
+    if level == "quick":
+        return (first, Part("targets", toward(20, 3), share=0.25))
+    if level == "standard":
+        return (
+            first,
+            Part("targets", toward(20, 3), share=0.5),
+            Part("more targets", toward(40, 9), share=0.05),
+            Part("square", Square(3000, rescale_schedule=True), share=0.05, queries=True),
+        )
+    return (
+        first,
+        Part("targets", toward(20, 3)),
+        Part("restarts", APGD(100, restarts=2, loss=Margin()), share=0.5),
+        Part("more targets", toward(100, 9), share=0.25),
+        Part("fab-t", FABT(), share=0.1),
+        Part("square", Square(5000, rescale_schedule=True), share=0.25, queries=True),
+    )
+
+
+def _few_values(level: str) -> Suite:
+    """L0."""
+    steps, queries, share = {"quick": (50, 300, 0.25), "standard": (200, 2000, 0.5), "thorough": (1000, 10000, 1.0)}[
+        level
+    ]
+    return (Part("sigma-zero", SigmaZero(steps)), Part("sparse-rs", SparseRS(queries), share, queries=True))
+
+
+def _other(level: str) -> Suite:
+    """Threats that are no balls: a slope where there is one, and random search."""
+    steps, queries = {"quick": (20, 100), "standard": (100, 1000), "thorough": (500, 5000)}[level]
+    return (
+        Part("pgd", PGD(steps, restarts=2, loss=Margin())),
+        Part("random search", RandomSearch(queries), 1.0, queries=True),
+    )

@@ -1,0 +1,292 @@
+"""One batch of an audit: the suite on the rows that still stand, the judge after each part, a proof for what held."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from struthio.attacks.base import Attack, no_trace
+from struthio.attacks.stream import out_of_memory
+from struthio.attacks.suites import Part
+from struthio.audit.findings import Findings, joined
+from struthio.audit.setting import Setting
+from struthio.certify.certificate import certify
+from struthio.checks import UserError
+from struthio.goals import Untargeted
+from struthio.losses import Margin
+from struthio.meter import Ended
+from struthio.rows import RowGenerator
+from struthio.types import Model
+
+NOBODY, CLEAN, FAILED = -1, -2, -3  # in Findings.by
+HANDFUL = 8  # rows that are proved together
+Bars = tuple[float, ...]  # for each part, the margin from which on a row that still stands gets it
+Say = Callable[[str], None]
+
+
+class Contradiction(AssertionError):
+    """A row was proved to hold, and fell: one of the two is wrong, and no number of this audit can be trusted."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished batch.
+
+    Attributes:
+        findings: one entry a row.
+        x_adv: the best inputs found [n, ...]; the clean ones where nothing was tried.
+        bars: what was used, or learnt, about the rows that each part is worth spending on.
+        errors: what the model said on rows where it failed, by their ids.
+    """
+
+    findings: Findings
+    x_adv: Tensor
+    bars: Bars
+    errors: dict[int, str]
+
+
+def examine_batch(
+    setting: Setting, ids: Tensor, x: Tensor, labels: Tensor, bars: Bars | None = None, say: Say = lambda part: None
+) -> Done:
+    """Audit some rows.
+
+    A batch too large for the memory is halved until it fits. A row on which the model raises an error is set apart and
+    the others go on.
+
+    Args:
+        setting: what was decided.
+        ids: the numbers of the rows in the whole data, int64 [n].
+        x: the rows [n, ...].
+        labels: their classes, int64 [n].
+        bars: from an earlier batch; None learns them from this one, which takes each part's share twice to see whether
+            rows farther from the border fall too.
+        say: told the name of each part as it begins.
+    """
+    try:
+        return _Batch(setting, ids, x, labels, bars, say).run()
+    except (Refused, MemoryError, RuntimeError) as error:
+        full = out_of_memory(error)
+        if not (full or isinstance(error, Refused)) or (full and len(ids) == 1):
+            raise
+        if len(ids) == 1:
+            return _failed(setting, ids, x, labels, bars, error)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    halves = zip(ids.chunk(2), x.chunk(2), labels.chunk(2), strict=True)
+    parts = [examine_batch(setting, i, some, y, bars, say) for i, some, y in halves]
+    return Done(
+        joined([part.findings for part in parts]),
+        torch.cat([part.x_adv for part in parts]),
+        tuple(min(pair) for pair in zip(*(part.bars for part in parts), strict=True)),
+        {row: text for part in parts for row, text in part.errors.items()},
+    )
+
+
+class Refused(Exception):
+    """The model raised an error of its own."""
+
+
+class Heard:
+    """A model whose own errors come out as Refused, so that they are not taken for anybody else's."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        if hasattr(model, "original"):
+            self.original = Heard(model.original)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The model's outputs."""
+        try:
+            return self.model(x)
+        except (UserError, Ended):
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise Refused(f"{type(error).__name__}: {error}") from error
+
+
+class _Batch:
+    """The rows of one batch, and what is known of them so far."""
+
+    def __init__(self, setting: Setting, ids: Tensor, x: Tensor, labels: Tensor, bars: Bars | None, say: Say) -> None:
+        self.setting, self.x, self.labels, self.say = setting, x, labels, say
+        self.given, self.bars = bars, list(bars or ())
+        self.judge, self.attacked = Heard(setting.judge), Heard(setting.attacked)
+        self.generator = RowGenerator.seeded(setting.seed, ids.to(x.device))
+        predicted, wrong, margin = self._ask(x, slice(None), 0)
+        self.x_adv, n = x.clone(), len(x)
+        counts = torch.full((n,), setting.draws)
+        self.found = Findings(
+            ids=ids.cpu(),
+            labels=labels.cpu(),
+            predicted=predicted.cpu(),
+            fell=wrong.cpu(),
+            by=torch.where(wrong, CLEAN, NOBODY).cpu(),
+            predicted_adv=predicted.cpu().clone(),
+            size=torch.where(wrong, 0.0, math.inf).double().cpu(),
+            margin=margin.double().cpu(),
+            smallest=torch.full((n,), math.nan, dtype=torch.float64),
+            certified=torch.zeros(n, dtype=torch.bool),
+            forwards=counts,
+            backwards=torch.zeros(n, dtype=torch.int64),
+        )
+
+    def run(self) -> Done:
+        for number, part in enumerate(self.setting.suite):
+            rows = self._near(number, part)
+            if len(rows):
+                self.say(part.name)
+                self._attack(part.attack, rows, number)
+            self._learn(number, part, rows)
+        self._look_for_the_smallest()
+        self._prove()
+        return Done(self.found, self.x_adv, tuple(self.bars), {})
+
+    def _near(self, number: int, part: Part) -> Tensor:
+        """The rows that still stand and are near enough to the border for this part."""
+        stand = self.found.held.nonzero().flatten()
+        if part.share >= 1 or not len(stand):
+            return stand
+        margins = self.found.margin[stand]
+        if self.given is not None:
+            return stand[margins >= self.given[number]]
+        count = min(len(stand), math.ceil(2 * part.share * len(stand)))
+        return stand[margins.sort(descending=True, stable=True).indices[:count].sort().values]
+
+    def _learn(self, number: int, part: Part, rows: Tensor) -> None:
+        """From a batch that got the part's share twice: how far from the border it is worth going."""
+        if self.given is not None:
+            return
+        if part.share >= 1 or not len(rows):
+            self.bars.append(-math.inf)
+            return
+        margins = self._before[rows].sort(descending=True).values
+        inner = margins[math.ceil(len(rows) / 2) - 1]
+        won = self._before[rows[self.found.fell[rows]]]
+        outer = bool(len(won)) and bool(won.min() < inner)
+        self.bars.append(float(margins[-1] if outer else inner))
+
+    def _attack(self, attack: Attack, rows: Tensor, number: int) -> None:
+        """Run one attack on some rows, judge what it found, and keep what is better."""
+        there = rows.to(self.x.device)
+        self._before = self.found.margin.clone()
+        goal, threat = Untargeted(self.labels[there]), self.setting.threat[there]
+        result = attack(self.attacked, self.x[there], goal, threat, self.generator[there].fold(number + 1))
+        won, margin, forwards = result.success, result.score, result.forwards
+        predicted = self._classes(result.x_adv, there, number)
+        if not self.setting.exact:
+            predicted, wrong, margin = self._ask(result.x_adv, there, number + 1)
+            won, forwards = wrong & threat.allows(self.x[there], result.x_adv), forwards + self.setting.draws
+        won, margin = won.cpu(), margin.double().cpu()
+        self.found.forwards[rows] += forwards.cpu()
+        self.found.backwards[rows] += result.backwards.cpu()
+        better = won | (margin > self.found.margin[rows])
+        some = rows[better]
+        self.x_adv[there[better.to(there.device)]] = result.x_adv[better.to(there.device)]
+        self.found.margin[some] = margin[better]
+        self.found.predicted_adv[some] = predicted.cpu()[better]
+        self.found.fell[rows[won]] = True
+        self.found.by[rows[won]] = number
+        self.found.size[rows[won]] = result.size.double().cpu()[won]
+
+    @torch.no_grad()
+    def _classes(self, x_adv: Tensor, rows: Tensor, number: int) -> Tensor:
+        """The classes of what was found; no question where the judge is asked anyway."""
+        if not self.setting.exact:
+            return torch.empty(0)
+        return self.judge(x_adv).argmax(1)
+
+    def _look_for_the_smallest(self) -> None:
+        """On the first rows of the data, the smallest change at any radius; one within the radius counts as a win."""
+        setting, found = self.setting, self.found
+        if setting.ladder is None:
+            return
+        rows = ((found.ids < setting.ladder_rows) & found.correct & (found.by != CLEAN)).nonzero().flatten()
+        found.smallest[(found.ids < setting.ladder_rows) & (found.by == CLEAN)] = 0.0
+        if not len(rows):
+            return
+        self.say("smallest change")
+        there = rows.to(self.x.device)
+        goal, free = Untargeted(self.labels[there]), setting.threat[there].at(math.inf)
+        number = len(setting.suite)
+        result = setting.ladder(self.attacked, self.x[there], goal, free, self.generator[there].fold(number + 1))
+        won = result.success
+        if not setting.exact:
+            _, won, _ = self._ask(result.x_adv, there, number + 1)
+        within = won & setting.threat[there].allows(self.x[there], result.x_adv)
+        won, within, size = won.cpu(), within.cpu(), result.size.double().cpu()
+        found.forwards[rows] += result.forwards.cpu()
+        found.backwards[rows] += result.backwards.cpu()
+        found.smallest[rows] = torch.minimum(torch.where(won, size, math.inf), found.size[rows])
+        fresh = rows[within & found.held[rows]]
+        if len(fresh):
+            again = fresh.to(self.x.device)
+            where = (rows[:, None] == fresh).nonzero()[:, 0]
+            self.x_adv[again] = result.x_adv[where.to(self.x.device)]
+            predicted, _, margin = self._ask(self.x_adv[again], again, number + 2)
+            found.fell[fresh], found.by[fresh], found.size[fresh] = True, number, size[where]
+            found.predicted_adv[fresh], found.margin[fresh] = predicted.cpu(), margin.double().cpu()
+
+    def _prove(self) -> None:
+        """Try to prove that what held must hold: rows farthest from the border first, until a handful all fail.
+
+        A few rows that fell are tried too, since none of them may be proved.
+        """
+        setting, found = self.setting, self.found
+        right = found.correct & (found.by != CLEAN)
+        if setting.certify == "none" or setting.draws > 1 or not bool(right.any()):
+            return
+        self.say("certificate")
+        self._prove_some((right & found.fell).nonzero().flatten()[:HANDFUL])
+        held = (right & found.held).nonzero().flatten()
+        for some in held[found.margin[held].sort(stable=True).indices].split(HANDFUL):
+            if not self._prove_some(some):
+                break
+
+    def _prove_some(self, rows: Tensor) -> bool:
+        """Whether any of these rows is proved to hold."""
+        if not len(rows):
+            return False
+        setting, there = self.setting, rows.to(self.x.device)
+        proof = certify(setting.judge, self.x[there], self.labels[there], setting.threat[there], setting.certify)
+        self.found.certified[rows] = proof.certified.cpu()
+        wrong = self.found.ids[self.found.certified & self.found.fell].tolist()
+        if wrong:
+            raise Contradiction(
+                f"rows {wrong[:5]} were proved to hold under {setting.threat}, and fell. One of the two is a mistake "
+                "of Struthio: please report it with the model. Nothing of this audit should be trusted."
+            )
+        return bool(proof.certified.any())
+
+    @torch.no_grad()
+    def _ask(self, x: Tensor, rows: Tensor | slice, draw: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The judge's class (that of most draws), whether it is wrong, and the mean margin, [n] each."""
+        labels, setting = self.labels[rows], self.setting
+        if setting.draws == 1:
+            outputs = self.judge(x)
+            wrong = Untargeted(labels).success(outputs)
+            return outputs.argmax(1), wrong, Margin().away(outputs, labels)
+        with no_trace(self.generator[rows].fold(10_000 + draw)):
+            answers = [self.judge(x) for _ in range(setting.draws)]
+        answered = torch.stack([~one.isnan().any(1) for one in answers]).any(0)
+        classes = torch.stack([one.argmax(1) for one in answers]).mode(0).values
+        margin = torch.stack([Margin().away(one, labels) for one in answers]).mean(0)
+        return classes, (classes != labels) & answered, margin
+
+
+def _failed(setting: Setting, ids: Tensor, x: Tensor, labels: Tensor, bars: Bars | None, error: Exception) -> Done:
+    """One row on which the model raises an error: it has fallen at size 0, and what was said is kept."""
+    nothing = torch.full((1,), -1)
+    findings = Findings(
+        ids=ids.cpu(), labels=labels.cpu(), predicted=nothing, fell=torch.tensor([True]), by=torch.tensor([FAILED]),
+        predicted_adv=nothing, size=torch.zeros(1).double(), margin=torch.full((1,), math.nan).double(),
+        smallest=torch.full((1,), math.nan).double(), certified=torch.tensor([False]),
+        forwards=torch.ones(1).long(), backwards=torch.zeros(1).long(),
+    )  # fmt: skip
+    text = str(error).splitlines()[0][:300]
+    return Done(findings, x.clone(), bars or (math.inf,) * len(setting.suite), {int(ids): text})

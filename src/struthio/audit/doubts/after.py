@@ -1,0 +1,162 @@
+"""What speaks against a robustness number once the attacks have been run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from struthio.attacks.base import Attack
+from struthio.audit.doubts.kinds import Doubt
+from struthio.audit.doubts.probe import Probe, probe
+from struthio.audit.doubts.slopes import slopes
+from struthio.audit.judge import majority
+from struthio.goals import Untargeted
+from struthio.gradients import Autograd, Averaged
+from struthio.rows import RowGenerator, as_generator, where_rows
+from struthio.types import Model, Threat
+
+ROWS = 16
+NOISES = 200
+TIMES = 10
+
+
+def from_wins(wins: Mapping[str, int], access: Mapping[str, str], rows: int) -> Iterator[Doubt]:
+    """Doubts from which part of a suite won how many rows, where attacks by slope came first.
+
+    A robust network has a row in a few hundred that falls to queries alone, so one win, or one in fifty, is no doubt.
+
+    Args:
+        wins: from the name of each part to the rows that it brought down and no part before it.
+        access: from the name of each part to "gradients", "scores", "labels" or "transfer".
+        rows: how many rows were attacked.
+    """
+    for name, kinds in (("queries-win", ("scores", "labels")), ("transfer-wins", ("transfer",))):
+        winners = {part: count for part, count in wins.items() if count and access[part] in kinds}
+        count = sum(winners.values())
+        if count > max(1, 0.02 * rows):
+            yield Doubt(
+                name,
+                f"{count} of {rows} rows fell to {' and '.join(winners)} after attacks by slope had failed on them.",
+                numbers={"rows": count, "share": count / rows},
+            )
+
+
+def from_curve(curve: Mapping[float, float], rows: int) -> Iterator[Doubt]:
+    """Doubts from the accuracy left at each radius.
+
+    Args:
+        curve: from radius to the share of rows left, each measured on the same rows.
+        rows: how many these are; a rise by one row, or by 2 %, is no doubt.
+    """
+    radii = sorted(curve)
+    for smaller, larger in pairwise(radii):
+        rise = curve[larger] - curve[smaller]
+        if rise > max(1.5 / rows, 0.02):
+            yield Doubt(
+                "accuracy-rises",
+                f"Accuracy is {curve[smaller]:.1%} at radius {smaller:.4g} and {curve[larger]:.1%} at {larger:.4g}.",
+                numbers={"smaller": smaller, "larger": larger, "rise": rise},
+            )
+            return
+
+
+def reconsider(
+    model: Model,
+    x: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    attack: Attack,
+    generator: int | RowGenerator = 0,
+    judge: Model | None = None,
+    draws: int = 1,
+) -> tuple[Doubt, ...]:
+    """Look again at a few rows that held: at their slopes, under noise, with ten times the steps, without a radius.
+
+    On the first 16 rows: `attack` once without a radius and once with ten times its steps, and 230 forwards. The
+    checklist of Carlini et al., 2019, arXiv 1902.06705, section 4.
+
+    Args:
+        model: what was attacked.
+        x: rows [n, ...] that held; none at all is no doubt.
+        labels: their classes [n].
+        threat: what may change.
+        attack: the attack by slope that they held against, as it was run.
+        generator: a seed, or the rows' random numbers, others than the attack had.
+        judge: the model on which success is decided; the one attacked where not given.
+        draws: by how many fresh draws of it.
+    """
+    if not len(x):
+        return ()
+    rows = as_generator(generator, x)
+    asked = probe(model, x, labels, threat, rows).few(ROWS)
+    held = _Held(asked, attack, model if judge is None else judge, draws)
+    return tuple(doubt for test in (held.slopes, held.noise, held.steps, held.limit) for doubt in test())
+
+
+class _Held:
+    """Rows that held, to be tried once more."""
+
+    def __init__(self, asked: Probe, attack: Attack, judge: Model, draws: int) -> None:
+        self.asked, self.attack, self.judge, self.draws = asked, attack, judge, draws
+        self.goal = Untargeted(asked.labels)
+
+    def _fell(self, attack: Attack, threat: Threat, draw: int) -> Tensor:
+        found = attack(self.asked.model, self.asked.x, self.goal, threat, self.asked.generator.fold(draw))
+        return self._judged(found.x_adv, draw)
+
+    def _judged(self, x_adv: Tensor, draw: int) -> Tensor:
+        return majority(self.judge, x_adv, self.goal, self.draws, self.asked.generator.fold(draw + 1))
+
+    def slopes(self) -> Iterator[Doubt]:
+        """The slopes of the rows that held may be bad where those of all rows together are not."""
+        if isinstance(getattr(self.attack, "gradient", Autograd()), (Autograd, Averaged)):
+            yield from slopes(self.asked)
+
+    def noise(self) -> Iterator[Doubt]:
+        """The best of many random steps of the whole radius."""
+        asked, zero = self.asked, self.asked.threat.zero(self.asked.x)
+        best, best_score = zero, asked.score(zero)
+        for draw in range(NOISES):
+            way = asked.generator.fold(1000 + draw).normal(zero.shape[1:], zero.dtype)
+            z = asked.step(way, 1.0)
+            score = asked.score(z, draw)
+            best, best_score = where_rows(score > best_score, z, best), score.maximum(best_score)
+        fell = self._judged(asked.threat.apply(asked.x, best), 900)
+        if bool(fell.any()):
+            yield Doubt(
+                "noise-wins",
+                f"The best of {NOISES} random changes brought down {int(fell.sum())} of {len(fell)} rows that held.",
+                numbers={"rows": int(fell.sum()), "of": len(fell)},
+            )
+
+    def steps(self) -> Iterator[Doubt]:
+        """Ten times the steps, from other random numbers."""
+        steps = getattr(self.attack, "steps", None)
+        if not isinstance(steps, int) or "steps" not in {option.name for option in fields(self.attack)}:
+            return
+        longer = replace(self.attack, steps=TIMES * steps)  # type: ignore[call-arg]
+        fell = self._fell(longer, self.asked.threat, 910)
+        if int(fell.sum()) > max(1, 0.1 * len(fell)):
+            yield Doubt(
+                "more-steps-help",
+                f"With {TIMES * steps} steps in place of {steps}, {int(fell.sum())} of {len(fell)} rows fell.",
+                numbers={"steps": TIMES * steps, "rows": int(fell.sum()), "of": len(fell)},
+            )
+
+    def limit(self) -> Iterator[Doubt]:
+        """The same attack within the limits of the input alone."""
+        widest = self.asked.threat.farthest(self.asked.x)
+        eps = torch.as_tensor(self.asked.threat.eps, dtype=widest.dtype, device=widest.device)
+        far = torch.where(widest.isfinite(), widest, 10 * eps)
+        fell = self._fell(self.attack, self.asked.threat.at(far), 920)
+        left = int((~fell).sum())
+        if left > max(1, 0.05 * len(fell)):
+            yield Doubt(
+                "accuracy-floor",
+                f"Without a radius, {left} of {len(fell)} rows still hold against the same attack.",
+                numbers={"left": left, "of": len(fell)},
+            )

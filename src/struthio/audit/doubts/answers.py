@@ -1,0 +1,133 @@
+"""Doubts that the answers alone give away: no gradient is taken here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from struthio.audit.doubts.kinds import Doubt
+from struthio.audit.doubts.probe import Probe, soft_margin
+from struthio.models.contract import looks_like_probabilities
+from struthio.types import Model
+
+CHANGING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+ROUNDING = 1e-3  # of the spread of a row's scores: kernels differ by some 1e-6, half precision by 1e-3
+DRAWS = 8
+
+
+def training_mode(probe: Probe) -> Iterator[Doubt]:
+    """Batch-norm or dropout layers that are in training mode."""
+    names = in_training(probe.model)
+    if names:
+        shown = ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+        yield Doubt(
+            "training-mode", f"{len(names)} layers are in training mode: {shown}.", numbers={"layers": len(names)}
+        )
+
+
+def in_training(model: Model) -> list[str]:
+    """The names of the layers whose answers their training mode changes."""
+    parts = model.named_modules() if isinstance(model, nn.Module) else ()
+    return [name for name, part in parts if part.training and isinstance(part, CHANGING) and getattr(part, "p", 1) > 0]
+
+
+def declared_random(model: Model) -> bool:
+    """Whether a part says of itself that it is random."""
+    parts = model.modules() if isinstance(model, nn.Module) else (model,)
+    return any(getattr(part, "random", False) is True for part in parts)
+
+
+def randomness(probe: Probe) -> Iterator[Doubt]:
+    """The same batch asked several times."""
+    answers = torch.stack([probe.ask(probe.x, draw) for draw in range(DRAWS)])
+    moved = _apart(answers, answers[:1]).amax(0)
+    if bool((moved > ROUNDING).any()) or declared_random(probe.model):
+        classes = answers.argmax(2)
+        flips = float((classes != classes[0]).any(0).float().mean())
+        yield Doubt(
+            "random-outputs",
+            f"Asked {DRAWS} times, {float((moved > ROUNDING).float().mean()):.0%} of the rows got different scores, by "
+            f"{float(moved.median()):.2g} of their spread, and {flips:.0%} different classes.",
+            numbers={"moved": float(moved.median()), "flips": flips, "draws": DRAWS},
+        )
+        return
+    if len(probe.x) > 1:
+        alone = torch.cat([probe.ask(half) for half in probe.x.tensor_split(2)])
+        moved = _apart(alone, answers[0])
+        share, most = float((moved > ROUNDING).float().mean()), float(moved.max())
+        if share > 0:
+            yield Doubt(
+                "batch-dependent",
+                f"In half a batch {share:.0%} of the rows are answered differently, by up to {most:.2g} of the spread "
+                "of their scores.",
+                numbers={"moved": most},
+            )
+
+
+def _apart(answers: Tensor, others: Tensor) -> Tensor:
+    """The largest difference of each row's scores, as a share of their spread."""
+    spread = (others.amax(-1) - others.amin(-1)).clamp(min=1e-12)
+    return (answers - others).abs().amax(-1) / spread
+
+
+def scale(probe: Probe) -> Iterator[Doubt]:
+    """Probabilities, saturated logits, too few classes."""
+    outputs = probe.ask(probe.x)
+    if looks_like_probabilities(outputs):
+        sure = float((outputs.amax(1) > 1 - 1e-6).float().mean())
+        yield Doubt(
+            "probabilities",
+            f"Every row of scores is nowhere negative and sums to 1; in {sure:.0%} of them one class has all.",
+            numbers={"sure": sure},
+        )
+    lost = float(saturated(outputs).float().mean())
+    if lost > 0.05:  # a plainly trained network has a few very sure rows, and they can be attacked by the margin
+        top = outputs.topk(2, dim=1).values
+        gap = float((top[:, 0] - top[:, 1]).median())
+        yield Doubt(
+            "saturated",
+            f"In {lost:.0%} of the rows the slope of the cross-entropy is lost in rounding; the two strongest scores "
+            f"are {gap:.3g} apart (median).",
+            numbers={"lost": lost, "gap": gap},
+        )
+    if outputs.shape[1] < 4:
+        yield Doubt(
+            "few-classes",
+            f"The model tells {outputs.shape[1]} classes apart; targeted DLR compares four.",
+            numbers={"classes": outputs.shape[1]},
+        )
+
+
+def saturated(outputs: Tensor) -> Tensor:
+    """Rows whose cross-entropy has a slope below 1e-20 at its own class: a few more factors and float32 has none."""
+    if looks_like_probabilities(outputs):
+        return outputs.topk(2, dim=1).values[:, 1] < 1e-20
+    top = outputs.argmax(1)
+    return soft_margin(outputs.double(), top).exp() < 1e-20
+
+
+def noise(probe: Probe) -> Iterator[Doubt]:
+    """Answers under noise: far smaller than the radius (indicator I2 of arXiv 2106.09947), and as large."""
+    labels, clean = probe.labels, probe.ask(probe.x)
+    before = soft_margin(clean, labels)
+    floor = 0.1 * (clean.amax(1) - clean.amin(1)) if not looks_like_probabilities(clean) else torch.ones_like(before)
+    tiny = [probe.score(probe.nearby(0.02, 100 + draw)) for draw in range(DRAWS)]
+    jump = torch.stack([((after - before).abs() / before.abs().maximum(floor)).clamp(max=1) for after in tiny]).mean()
+    if float(jump) > 0.1:  # the indicator's own threshold
+        yield Doubt(
+            "unstable-answers",
+            f"Noise of 1/50 of the radius changes the margin by {float(jump):.0%} of its size on average.",
+            numbers={"jump": float(jump)},
+        )
+    right = float((clean.argmax(1) == labels).double().mean())
+    noisy = [probe.ask(probe.threat.apply(probe.x, probe.nearby(1.0, 200 + draw)), 200 + draw) for draw in range(DRAWS)]
+    kinder = float(torch.stack([(outputs.argmax(1) == labels).double().mean() for outputs in noisy]).mean())
+    if kinder - right > 3 * sqrt(max(right * (1 - right), 0.02) / len(labels)):
+        yield Doubt(
+            "better-under-noise",
+            f"{right:.0%} of the clean rows are right, and {kinder:.0%} under random noise of the radius.",
+            numbers={"clean": right, "noisy": kinder},
+        )

@@ -1,0 +1,67 @@
+"""What an audit found out about some rows under one threat: the columns of its store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from struthio.rows import Rows
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One entry a row, all on the CPU.
+
+    Attributes:
+        ids: which rows of the data set, int64 [n].
+        labels: the true classes, int64 [n].
+        predicted: the class of the clean input, int64 [n]; -1 where the model failed on it.
+        fell: whether an allowed input was found that the model as given takes for another class, bool [n]. A clean
+            mistake has fallen too, at size 0.
+        by: which part of the suite won, int64 [n]: its number, -1 where nothing did, -2 where the clean input was
+            mistaken already, -3 where the model raised an error.
+        predicted_adv: the class of the best input found, int64 [n].
+        size: the smallest change that won, float64 [n], in the threat's measure; infinite where nothing did.
+        margin: how far the best input is over the border (above 0) or short of it, in logits, float64 [n].
+        smallest: the smallest change found at any radius, float64 [n]; infinite where none was, NaN where none was
+            looked for.
+        certified: whether it was proved that no allowed input is mistaken, bool [n].
+        forwards: how often the model was asked about each row, int64 [n].
+        backwards: how often a gradient was taken for each row, int64 [n].
+    """
+
+    ids: Tensor
+    labels: Tensor
+    predicted: Tensor
+    fell: Tensor
+    by: Tensor
+    predicted_adv: Tensor
+    size: Tensor
+    margin: Tensor
+    smallest: Tensor
+    certified: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Rows) -> Findings:
+        return Findings(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @property
+    def correct(self) -> Tensor:
+        """Rows whose clean input the model takes for its label, bool [n]."""
+        return self.predicted == self.labels
+
+    @property
+    def held(self) -> Tensor:
+        """Rows that nothing brought down, bool [n]."""
+        return ~self.fell
+
+
+def joined(parts: list[Findings]) -> Findings:
+    """The findings of several batches as one, in their order."""
+    return Findings(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Findings)))

@@ -1,0 +1,55 @@
+"""What an audit attacks in place of a model that hides its gradient, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from struthio.audit.doubts.kinds import Doubt
+from struthio.gradients import Autograd
+from struthio.losses import CrossEntropy
+from struthio.types import Gradient, Loss, Model
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What an audit attacks, and how.
+
+    Attributes:
+        model: the model to attack, with the same decisions as the one given.
+        judge: the model on which success is decided: as given, but never in training mode.
+        gradient: how the slope is found.
+        loss: what is increased in place of the cross-entropy.
+        draws: by how many fresh draws of the judge a row is decided (`majority`); 1 where it is not random.
+        queries: whether attacks without gradient have to be run on every row that is left.
+        log: what was done, a sentence each.
+        doubts: those given, each with what was done about it.
+    """
+
+    model: Model
+    judge: Model
+    gradient: Gradient = field(default_factory=Autograd)
+    loss: Loss = field(default_factory=CrossEntropy)
+    draws: int = 1
+    queries: bool = False
+    log: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+
+    def fit(self, attack: Any) -> Any:
+        """The attack, and every attack inside it, with this gradient, and this loss in place of the cross-entropy.
+
+        Against a random model it takes all its steps and keeps the best: the first lucky draw is not a win.
+        """
+        if isinstance(attack, tuple):
+            return tuple(self.fit(one) for one in attack)
+        if not is_dataclass(attack):
+            return attack
+        options = {option.name: getattr(attack, option.name) for option in fields(attack)}
+        changes = {name: self.fit(value) for name, value in options.items() if name in ("attack", "attacks")}
+        if options.get("gradient") == Autograd():
+            changes["gradient"] = self.gradient
+        if options.get("loss") == CrossEntropy():
+            changes["loss"] = self.loss
+        if self.draws > 1 and options.get("keep") == "first":
+            changes["keep"] = "best"
+        return replace(attack, **changes)  # type: ignore[type-var]

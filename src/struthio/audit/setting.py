@@ -1,0 +1,133 @@
+"""All that an audit decides before its first row: what is attacked, how, and who judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from struthio.attacks.base import Attack
+from struthio.attacks.minimal.fmn import FMN
+from struthio.attacks.minimal.sigma_zero import SigmaZero
+from struthio.attacks.suites import Part, Suite, suite
+from struthio.audit.doubts import Doubt, examine
+from struthio.audit.repair import adapt
+from struthio.audit.repair.stand_ins import Instead
+from struthio.models import prepare
+from struthio.rows import RowGenerator
+from struthio.types import Model, Threat
+
+LADDER_STEPS = {"quick": 50, "standard": 100, "thorough": 300, "standard-aa": 0}
+LADDER_ROWS = {"quick": 50, "standard": 100, "thorough": 500, "standard-aa": 0}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one threat is audited.
+
+    Attributes:
+        judge: the model on which every success is decided.
+        attacked: what the attacks see: a faster copy, or one in which hidden gradients are laid open.
+        exact: whether the attacks' own verdicts are the judge's, so that nothing need be asked twice.
+        threat: what may change.
+        suite: the attacks, in their order.
+        ladder: looks for the smallest change at any radius, on the first rows; None where no attack does.
+        ladder_rows: how many rows it gets.
+        draws: by how many fresh draws a row is decided; 1 where the model is not random.
+        certify: how rows are proved to hold, or "none".
+        seed: of all random numbers.
+        doubts: what was found in the model before, each with what was done about it.
+        log: what was done to the model.
+    """
+
+    judge: Model
+    attacked: Model
+    exact: bool
+    threat: Threat
+    suite: Suite
+    ladder: Attack | None
+    ladder_rows: int
+    draws: int
+    certify: str
+    seed: int
+    doubts: tuple[Doubt, ...]
+    log: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What reports call the parts, the ladder last: the index is what `Findings.by` holds."""
+        return (*(part.name for part in self.suite), "smallest change")
+
+
+def settle(
+    model: Model,
+    x: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    *,
+    level: str = "standard",
+    seed: int = 0,
+    certify: str = "auto",
+    stand_ins: Mapping[str, Instead] | None = None,
+    repair: bool = True,
+    channels_last: bool | None = None,
+    ids: Tensor | None = None,
+) -> Setting:
+    """Examine a model on a few rows that it gets right, repair what is in the way, and choose the attacks.
+
+    Args:
+        model: as given.
+        x: a few dozen rows [n, ...].
+        labels: their classes, int64 [n].
+        threat: what may change.
+        level: of the suite.
+        seed: of all random numbers.
+        certify: "auto", a method of `struthio.certify`, or "none".
+        stand_ins: from the name of a part to what its gradient is taken of.
+        repair: False attacks the model as it is given, whatever the doubts.
+        channels_last: as in `prepare`, so that two runs compute alike to the last bit.
+        ids: the numbers of the rows in the whole data.
+    """
+    rows = RowGenerator.seeded(seed, torch.arange(len(x)) if ids is None else ids)
+    doubts = examine(model, x, labels, threat, rows)
+    chosen = suite(level, threat)
+    ladder = _ladder(level, threat)
+    if not repair or level == "standard-aa":
+        fast = prepare(model, x, channels_last=channels_last)
+        log = ("Nothing was repaired, as asked.",) if doubts else ()
+        return Setting(model, fast, True, threat, chosen, ladder, LADDER_ROWS[level], 1, certify, seed, doubts, log)
+    adapted = adapt(model, x, labels, threat, doubts, rows, stand_ins)
+    if adapted.queries and not any(part.queries for part in chosen):
+        chosen += tuple(part for part in suite("standard", threat) if part.queries)
+    fitted = tuple(_fitted(part, adapted.fit(part.attack), adapted.queries) for part in chosen)
+    untouched = adapted.model is model and adapted.draws == 1
+    return Setting(
+        judge=adapted.judge,
+        attacked=prepare(adapted.model, x, channels_last=channels_last) if adapted.draws == 1 else adapted.model,
+        exact=untouched,
+        threat=threat,
+        suite=fitted,
+        ladder=None if ladder is None else adapted.fit(ladder),
+        ladder_rows=LADDER_ROWS[level],
+        draws=adapted.draws,
+        certify=certify,
+        seed=seed,
+        doubts=adapted.doubts,
+        log=adapted.log,
+    )
+
+
+def _fitted(part: Part, attack: Attack, queries: bool) -> Part:
+    """The part with its attack; where slopes cannot be trusted, queries go to every row that is left."""
+    return replace(part, attack=attack, share=1.0 if queries and part.queries else part.share)
+
+
+def _ladder(level: str, threat: Threat) -> Attack | None:
+    steps, norm = LADDER_STEPS[level], getattr(threat, "norm", None)
+    if not steps:
+        return None
+    if norm == "l0":
+        return SigmaZero(steps)
+    return FMN(steps) if norm in ("linf", "l2", "l1") else None

@@ -1,0 +1,269 @@
+"""The figures of an audit, counted from its store a batch at a time."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from struthio.audit.batch import FAILED
+from struthio.audit.doubts import Doubt
+from struthio.audit.findings import Findings
+from struthio.audit.store import Store
+from struthio.shares import Share
+
+POINTS = 40  # of the curve
+
+
+@dataclass
+class Count:
+    """What is counted of some rows.
+
+    Attributes:
+        rows: how many.
+        correct: of these, the clean input is right.
+        held: nothing brought them down: no attack left more.
+        certified: proved to hold: no attack can leave less.
+        failed: on these the model raised an error; they count as fallen.
+    """
+
+    rows: int = 0
+    correct: int = 0
+    held: int = 0
+    certified: int = 0
+    failed: int = 0
+
+    def add(self, findings: Findings) -> None:
+        """Count some more."""
+        self.rows += len(findings)
+        self.correct += int(findings.correct.sum())
+        self.held += int(findings.held.sum())
+        self.certified += int((findings.certified & findings.correct).sum())
+        self.failed += int((findings.by == FAILED).sum())
+
+    def figures(self) -> dict[str, Any]:
+        """For machines."""
+        clean, upper, lower = (Share(count, self.rows) for count in (self.correct, self.held, self.certified))
+        return {
+            "rows": self.rows,
+            "clean_accuracy": clean.figures(),
+            "robust_accuracy_at_most": upper.figures(),
+            "robust_accuracy_at_least": lower.figures(),
+            "failed": self.failed,
+        }
+
+
+@dataclass
+class Verdict:
+    """What an audit says about one threat.
+
+    Attributes:
+        count: of all rows.
+        classes: of each class, by its number.
+        wins: how many rows each part of the suite brought down.
+        smallest: the smallest changes found at any radius, of the first rows of the data, in their order; infinite
+            where none was found, 0 for clean mistakes.
+        sizes: of the changes that won within the radius, of at most 10,000 rows.
+        forwards: of all rows.
+        backwards: of all rows.
+        seconds: that it took, all sittings together.
+        eps: the radius.
+        doubts: what speaks against the figures.
+        log: what was done to the model before it was attacked.
+        attacks: the suite.
+        draws: by how many draws a row was decided.
+        errors: what the model said on rows where it failed, by their ids.
+    """
+
+    count: Count = field(default_factory=Count)
+    classes: dict[int, Count] = field(default_factory=dict)
+    wins: dict[str, int] = field(default_factory=dict)
+    smallest: list[float] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    eps: float = math.nan
+    doubts: tuple[Doubt, ...] = ()
+    log: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    draws: int = 1
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> Share:
+        """Clean accuracy."""
+        return Share(self.count.correct, self.count.rows)
+
+    @property
+    def at_most(self) -> Share:
+        """Robust accuracy is at most this: no attack that was run left more."""
+        return Share(self.count.held, self.count.rows)
+
+    @property
+    def at_least(self) -> Share:
+        """Robust accuracy is at least this on these rows: it was proved."""
+        return Share(self.count.certified, self.count.rows)
+
+    def add(self, findings: Findings, names: list[str]) -> None:
+        """Count one more batch."""
+        self.count.add(findings)
+        for label in findings.labels.unique().tolist():
+            self.classes.setdefault(label, Count()).add(findings[findings.labels == label])
+        for number, name in enumerate(names):
+            self.wins[name] = self.wins.get(name, 0) + int((findings.by == number).sum())
+        self.smallest += findings.smallest[~findings.smallest.isnan()].tolist()
+        self.sizes += findings.size[findings.by >= 0].tolist()[: 10_000 - len(self.sizes)]
+        self.forwards += int(findings.forwards.sum())
+        self.backwards += int(findings.backwards.sum())
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Radii from 0 to where nothing stands, each with the share of the first rows that no change so small beat."""
+        if not self.smallest:
+            return []
+        sizes = torch.tensor(self.smallest, dtype=torch.float64)
+        finite = sizes[sizes.isfinite()]
+        last = float(finite.max()) if len(finite) else self.eps
+        if not math.isfinite(last) or last <= 0:
+            last = 1.0
+        radii = torch.linspace(0, last, POINTS, dtype=torch.float64).tolist()
+        if 0 < self.eps < last:
+            radii = sorted({*radii, self.eps})
+        return [(radius, float((sizes > radius).double().mean())) for radius in radii]
+
+    @property
+    def median(self) -> float:
+        """The median smallest change of the first rows whose clean input is right; NaN where none was sought."""
+        right = [size for size in self.smallest if size > 0]
+        return statistics.median(right) if right else math.nan
+
+    def figures(self) -> dict[str, Any]:
+        """For machines: plain numbers, lists and texts."""
+        return {
+            **self.count.figures(),
+            "eps": _plain(self.eps),
+            "per_class": {str(label): count.figures() for label, count in sorted(self.classes.items())},
+            "wins": self.wins,
+            "clean_mistakes": self.count.rows - self.count.correct - self.count.failed,
+            "curve": [list(point) for point in self.curve()],
+            "curve_rows": len(self.smallest),
+            "median_smallest_change": _plain(self.median),
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "seconds": self.seconds,
+            "draws": self.draws,
+            "attacks": list(self.attacks),
+            "repairs": list(self.log),
+            "errors": dict(self.errors),
+            "doubts": [
+                {
+                    "name": doubt.name, "title": doubt.title, "evidence": doubt.evidence, "meaning": doubt.meaning,
+                    "remedy": doubt.remedy, "numbers": {name: _plain(value) for name, value in doubt.numbers.items()},
+                }
+                for doubt in self.doubts
+            ],
+        }  # fmt: skip
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How robust a model is.
+
+    Attributes:
+        threats: the verdict on each threat, by its text.
+        worst: over all threats at once: rows that held under every one of them; None where there is only one threat.
+        job: what was audited and how.
+        folder: where the findings are, or None.
+    """
+
+    threats: Mapping[str, Verdict]
+    worst: Count | None
+    job: Mapping[str, Any]
+    folder: Path | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the only threat. Raises ValueError where there are several."""
+        (verdict,) = self.threats.values()
+        return verdict
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """All doubts, each kind once."""
+        return tuple({doubt.name: doubt for verdict in self.threats.values() for doubt in verdict.doubts}.values())
+
+    @property
+    def at_most(self) -> Share:
+        """Robust accuracy under all threats is at most this."""
+        return self.verdict.at_most if self.worst is None else Share(self.worst.held, self.worst.rows)
+
+    @property
+    def at_least(self) -> Share:
+        """Robust accuracy under all threats is at least this on these rows."""
+        return self.verdict.at_least if self.worst is None else Share(self.worst.certified, self.worst.rows)
+
+    def figures(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "job": dict(self.job),
+            "threats": {text: verdict.figures() for text, verdict in self.threats.items()},
+            "worst": None if self.worst is None else self.worst.figures(),
+        }
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{text}: robust accuracy at most {verdict.at_most.share:.1%}, at least {verdict.at_least.share:.1%} "
+            f"of {verdict.count.rows} rows, {len(verdict.doubts)} doubts"
+            for text, verdict in self.threats.items()
+        ]
+        return f"Audit({'; '.join(lines)})"
+
+
+def summarise(store: Store, kept: bool = True) -> Audit:
+    """Count everything that a store holds, in memory that does not grow with its rows.
+
+    Args:
+        store: of an audit, finished or not.
+        kept: whether its folder outlives the call.
+    """
+    plans = {text: store.noted(f"plan {text}", {}) for text in store.job["threats"]}
+    verdicts = {text: _verdict(store, text, plan) for text, plan in plans.items() if store.done(text)}
+    worst = None
+    if len(verdicts) > 1:
+        worst = Count()
+        for together in zip(*(store.findings(text) for text in verdicts), strict=False):
+            worst.add(_worst(list(together)))
+    return Audit(verdicts, worst, store.job, store.folder if kept else None)
+
+
+def _verdict(store: Store, text: str, plan: dict[str, Any]) -> Verdict:
+    verdict = Verdict(
+        seconds=plan.get("seconds", 0.0),
+        eps=plan.get("eps", math.nan),
+        doubts=tuple(Doubt(**doubt) for doubt in plan.get("doubts", ())),
+        log=tuple(plan.get("log", ())),
+        attacks=tuple(plan.get("attacks", ())),
+        draws=plan.get("draws", 1),
+        errors=plan.get("errors", {}),
+    )
+    for findings in store.findings(text):
+        verdict.add(findings, plan["names"])
+    return verdict
+
+
+def _worst(several: list[Findings]) -> Findings:
+    """The same rows under several threats: held where all held, proved where all were proved."""
+    first = several[0]
+    fell: Tensor = torch.stack([one.fell for one in several]).any(0)
+    certified = torch.stack([one.certified for one in several]).all(0)
+    return Findings(**{**vars(first), "fell": fell, "certified": certified})

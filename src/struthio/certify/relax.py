@@ -1,0 +1,193 @@
+"""The nonlinear operations: their intervals, and lines above and below each on an interval of its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from struthio.certify.lines import Choice, Lines
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """min(max(x, floor), ceiling): ReLU is Clamp(0, inf), ReLU6 is Clamp(0, 6).
+
+    Args:
+        floor: the least output.
+        ceiling: the greatest output.
+    """
+
+    floor: float
+    ceiling: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Every value within the floor and the ceiling."""
+        return x.clamp(self.floor, self.ceiling)
+
+    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Both ends clamped."""
+        return self(low), self(high)
+
+    def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
+        """Intervals with a bend inside."""
+        return ((low < self.floor) & (high > self.floor)) | ((low < self.ceiling) & (high > self.ceiling))
+
+    def enclose(self, low: Tensor, high: Tensor) -> Lines:
+        """At a bend the chord on one side; on the other the line of the larger part, which leaves less between."""
+        below, below_at, free = self._under(low, high)
+        above, above_at = self._over(low, high)
+        passes = self.floor == 0 and not bool((below_at != 0).any())
+        return Lines(below, None if passes else below_at, above, above_at, free, max(self.floor, -1e300))
+
+    def _under(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        floor, ceiling = self.floor, self.ceiling
+        start = low.clamp(min=floor)
+        chord = (ceiling - start) / (high - start).clamp(min=1e-300) if ceiling < torch.inf else torch.zeros_like(low)
+        bent = (high > ceiling) & (start < ceiling)  # the chord from (start, start) to (high, ceiling)
+        free = (low < floor) & (high > floor) & (high <= ceiling)
+        slope = torch.where(bent, chord, ((low >= floor) & (high <= ceiling)).to(low))
+        slope = torch.where(free, (high - floor > floor - low).to(low), slope)
+        flat = torch.where(low >= ceiling, low.new_tensor(ceiling), low.new_tensor(floor))
+        at = torch.where(bent, start * (1 - chord), flat)
+        at = torch.where(slope == 1, torch.zeros_like(low), at)
+        return slope, at, free
+
+    def _over(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        floor, ceiling = self.floor, self.ceiling
+        end = high.clamp(max=ceiling)
+        chord = (end - floor) / (end - low).clamp(min=1e-300) if floor > -torch.inf else torch.zeros_like(low)
+        bent = (low < floor) & (end > floor)  # the chord from (low, floor) to (end, end)
+        turns = (low >= floor) & (low < ceiling) & (high > ceiling)
+        slope = torch.where(bent, chord, ((low >= floor) & (high <= ceiling)).to(low))
+        slope = torch.where(turns, (ceiling - low > high - ceiling).to(low), slope)
+        flat = torch.where(high <= floor, low.new_tensor(floor), low.new_tensor(ceiling))
+        at = torch.where(bent, end * (1 - chord), flat)
+        return slope, torch.where(slope == 1, torch.zeros_like(low), at)
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """LeakyReLU: x above 0, slope * x below.
+
+    Args:
+        slope: from 0 to 1.
+    """
+
+    slope: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The larger of x and slope * x."""
+        return torch.maximum(x, self.slope * x)
+
+    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Both ends."""
+        return self(low), self(high)
+
+    def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
+        """Intervals that hold 0."""
+        return (low < 0) & (high > 0)
+
+    def enclose(self, low: Tensor, high: Tensor) -> Lines:
+        """The chord above; below, the line of the larger part."""
+        bent = self.uncertain(low, high)
+        plain = torch.where(low >= 0, torch.ones_like(low), torch.full_like(low, self.slope))
+        chord = (high - self.slope * low) / (high - low).clamp(min=1e-300)
+        below = torch.where(bent, torch.where(high > -low, 1.0, self.slope), plain)
+        above = torch.where(bent, chord, plain)
+        at = torch.where(bent, high * (1 - chord), torch.zeros_like(low))
+        return Lines(below, None, above, at, bent, 0.0, self.slope)
+
+
+@dataclass(frozen=True)
+class _Bowed:
+    """A rising function that is convex below 0 and concave above, with the same height on both sides."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _steepness(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Both ends."""
+        return self(low), self(high)
+
+    def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
+        """Everywhere: a narrower interval always gives better lines."""
+        return high > low
+
+    def enclose(self, low: Tensor, high: Tensor) -> Lines:
+        """Where it bends one way, the chord and the tangent in the middle; else two lines of the lesser end's slope."""
+        middle = (low + high) / 2
+        chord = (self(high) - self(low)) / (high - low).clamp(min=1e-12)
+        gentle = torch.minimum(self._steepness(low), self._steepness(high))
+        narrow = high - low < 1e-6  # a chord of two almost equal numbers would be rounding alone
+        concave, convex = (low >= 0) & ~narrow, (high <= 0) & ~narrow
+        tangent, touch = self._steepness(middle), self(middle)
+        below = torch.where(concave, chord, torch.where(convex, tangent, gentle))
+        above = torch.where(convex, chord, torch.where(concave, tangent, gentle))
+        below_at = torch.where(convex, touch - tangent * middle, self(low) - below * low)
+        above_at = torch.where(concave, touch - tangent * middle, self(high) - above * high)
+        return Lines(below, below_at, above, above_at)
+
+
+@dataclass(frozen=True)
+class Sigmoid(_Bowed):
+    """1 / (1 + exp(-x))."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The sigmoid."""
+        return x.sigmoid()
+
+    def _steepness(self, x: Tensor) -> Tensor:
+        return x.sigmoid() * (-x).sigmoid()
+
+
+@dataclass(frozen=True)
+class Tanh(_Bowed):
+    """The hyperbolic tangent."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The hyperbolic tangent."""
+        return x.tanh()
+
+    def _steepness(self, x: Tensor) -> Tensor:
+        return 1 - x.tanh().square()
+
+
+@dataclass(frozen=True)
+class Greatest:
+    """The greatest value along a dimension.
+
+    Args:
+        dim: counted from the end, -1 for the last.
+        keep: whether the dimension stays, with size 1.
+    """
+
+    dim: int
+    keep: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The maximum."""
+        return x.amax(self.dim, keepdim=self.keep)
+
+    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The greatest of the lower ends, and of the upper."""
+        return self(low), self(high)
+
+    def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
+        """Values that may be the greatest, where more than one may."""
+        rivals = high > low.amax(self.dim, keepdim=True)
+        return rivals & (rivals.sum(self.dim, keepdim=True) > 1) & (high > low)
+
+    def enclose(self, low: Tensor, high: Tensor) -> Choice:
+        """Below: the value with the greatest lower end. Above: that value, and a chord over what the others reach."""
+        first = low.argmax(self.dim, keepdim=True)
+        least, most = low.gather(self.dim, first), high.gather(self.dim, first)
+        others = high.scatter(self.dim, first, -torch.inf).amax(self.dim, keepdim=True)
+        slope = ((most - others) / (most - least).clamp(min=1e-300)).clamp(0, 1)
+        slope = torch.where(others <= least, torch.ones_like(slope), slope)
+        shift = torch.maximum(others, least) - slope * least
+        return Choice(self.dim, self.keep, first, slope, shift, low.shape[self.dim])

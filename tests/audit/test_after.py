@@ -1,0 +1,76 @@
+"""Doubts after the attacks: exact on made-up ledgers, none about a sound model, and each about a weak attack."""
+
+import pytest
+import torch
+
+import struthio as st
+from struthio.audit.doubts import from_curve, from_wins, reconsider
+from struthio.audit.judge import majority
+from tests.audit import masked
+
+ACCESS = {"apgd": "gradients", "square": "scores", "boundary": "labels", "other": "transfer"}
+
+
+@pytest.mark.parametrize(
+    ("wins", "rows", "expected"),
+    [
+        ({"apgd": 80, "square": 0}, 100, []),
+        ({"apgd": 80, "square": 1}, 10, []),  # one row falls to chance
+        ({"apgd": 80, "square": 2}, 100, []),  # one in fifty
+        ({"apgd": 80, "square": 2, "boundary": 1}, 100, ["queries-win"]),
+        ({"apgd": 0, "other": 5}, 100, ["transfer-wins"]),
+    ],
+)
+def test_who_won(wins, rows, expected):
+    found = list(from_wins(wins, ACCESS, rows))
+    assert [doubt.name for doubt in found] == expected
+    assert all(str(sum(count for part, count in wins.items() if part != "apgd")) in doubt.evidence for doubt in found)
+
+
+@pytest.mark.parametrize(
+    ("curve", "rows", "rises"),
+    [
+        ({0: 1.0, 0.1: 0.5, 0.2: 0.0}, 100, False),
+        ({0.2: 0.0, 0.1: 0.5, 0: 1.0}, 100, False),
+        ({0: 1.0, 0.1: 0.5, 0.2: 0.51}, 100, False),
+        ({0: 1.0, 0.1: 0.5, 0.2: 0.55}, 100, True),
+        ({0: 1.0, 0.1: 0.5, 0.2: 0.6}, 10, False),  # one row of ten
+    ],
+)
+def test_curves(curve, rows, rises):
+    assert [doubt.name for doubt in from_curve(curve, rows)] == ["accuracy-rises"] * rises
+
+
+def again(model, attack, eps, rows=6):
+    x, y = masked.digits()
+    threat = st.Linf(eps)
+    held = ~attack(model, x, st.Untargeted(y), threat).success
+    return {doubt.name for doubt in reconsider(model, x[held][:rows], y[held][:rows], threat, attack, 1)}
+
+
+def test_no_doubt_about_a_sound_model():
+    assert again(st.load("zoo:digits-robust"), st.PGD(steps=10), 0.3) == set()
+    x, y = masked.digits()
+    assert reconsider(masked.plain(), x[:0], y[:0], st.Linf(0.3), st.PGD()) == ()
+
+
+def test_an_attack_that_stops_too_early():
+    weak = st.PGD(steps=2, step=0.05, random_start=False)
+    assert {"more-steps-help", "accuracy-floor"} <= again(st.load("zoo:digits-robust"), weak, 0.4)
+
+
+def test_an_attack_that_stands_still():
+    quantised = torch.nn.Sequential(masked.Quantised(), masked.plain())
+    assert {"zero-gradient", "noise-wins", "accuracy-floor"} <= again(
+        quantised, st.PGD(steps=5, random_start=False), 0.3
+    )
+
+
+def test_the_majority_of_draws_decides():
+    answers = iter([[1, 1, 0], [0, 1, 0], [0, 1, 1]])
+
+    def model(x):
+        return torch.nn.functional.one_hot(torch.tensor(next(answers)), 2).float()
+
+    fell = majority(model, torch.zeros(3, 2), st.Untargeted(torch.zeros(3, dtype=torch.long)), draws=3)
+    assert fell.tolist() == [False, True, False]

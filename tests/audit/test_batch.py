@@ -1,0 +1,157 @@
+"""One batch: who fell to what, which rows a part gets, what is learnt, and rows on which the model breaks down."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import struthio as st
+from struthio.attacks.suites import Part
+from struthio.audit import batch as room
+from struthio.audit.batch import Contradiction, examine_batch
+from struthio.audit.setting import Setting
+from struthio.testing import exact_distance, linear_model, small_inputs
+
+EPS = 0.03
+MODEL = linear_model(192, classes=5)
+X = small_inputs(24)
+LABELS = MODEL(X).argmax(1)
+IDS = torch.arange(24)
+PGD = st.PGD(steps=20, loss=st.Margin())
+
+
+def setting(*parts, model=MODEL, eps=EPS, ladder=None, certify="none"):
+    return Setting(model, model, True, st.Linf(eps), parts, ladder, 24, 1, certify, 0, (), ())
+
+
+def exact(rows=slice(None)):
+    return torch.as_tensor(exact_distance(MODEL, X[rows], LABELS[rows], math.inf))
+
+
+def test_exactly_the_rows_within_reach_fall():
+    done = examine_batch(setting(Part("pgd", PGD)), IDS, X, LABELS)
+    reach = exact()
+    clear = (reach < 0.98 * EPS) | (reach > 1.02 * EPS)
+    assert (done.findings.fell == (reach < EPS))[clear].all()
+    assert 3 < int(done.findings.fell.sum()) < 21
+    assert (done.findings.size[done.findings.fell] <= EPS * 1.001).all()
+    assert done.findings.size[done.findings.held].isinf().all()
+    assert (MODEL(done.x_adv).argmax(1) == done.findings.predicted_adv).all()
+    assert (done.findings.predicted == LABELS).all()
+
+
+def test_a_clean_mistake_has_fallen_at_size_0_and_costs_one_question():
+    labels = LABELS.clone()
+    labels[2] = (labels[2] + 1) % 5
+    found = examine_batch(setting(Part("pgd", PGD)), IDS, X, labels).findings
+    assert (found.fell[2], found.by[2], found.size[2], found.forwards[2]) == (True, room.CLEAN, 0.0, 1)
+    assert not found.correct[2]
+    assert found.correct.sum() == 23
+
+
+def test_parts_see_the_survivors_alone_and_are_named_by_number():
+    weak, strong = Part("weak", st.PGD(steps=1, step=0.5, random_start=False)), Part("strong", PGD)
+    found = examine_batch(setting(weak, strong), IDS, X, LABELS).findings
+    alone = examine_batch(setting(weak), IDS, X, LABELS).findings
+    assert ((found.by == 0) == alone.fell).all()
+    assert (found.by == 1).any()
+    assert (found.forwards[found.by == 0] < found.forwards[found.by == 1].min()).all()
+
+
+def test_a_share_goes_to_the_rows_nearest_to_the_border():
+    part = Part("near", PGD, share=0.25)
+    weakest = Part("first", st.PGD(steps=1, step=1e-6, random_start=False))
+    done = examine_batch(setting(weakest, part), IDS, X, LABELS)
+    gaps = MODEL(X).topk(2, dim=1).values
+    nearest = (gaps[:, 0] - gaps[:, 1]).argsort()[:12]  # twice the share where it is learnt
+    assert set((done.findings.backwards > 1).nonzero().flatten().tolist()) == set(nearest.tolist())
+    again = examine_batch(setting(weakest, part), IDS, X, LABELS, done.bars)
+    assert (again.findings.backwards > 1).sum() in (6, 12)
+
+
+def test_a_batch_given_its_bars_equals_batches_of_one():
+    parts = Part("first", st.PGD(steps=2, loss=st.Margin())), Part("near", PGD, share=0.5)
+    bars = examine_batch(setting(*parts), IDS, X, LABELS).bars
+    whole = examine_batch(setting(*parts), IDS, X, LABELS, bars)
+    for row in range(0, 24, 5):
+        one = examine_batch(setting(*parts), IDS[row : row + 1], X[row : row + 1], LABELS[row : row + 1], bars)
+        assert one.x_adv.equal(whole.x_adv[row : row + 1])
+        assert one.findings.by[0] == whole.findings.by[row]
+
+
+def test_the_smallest_change_is_that_of_the_closed_form():
+    done = examine_batch(setting(ladder=st.FMN(steps=200)), IDS, X, LABELS)
+    assert (done.findings.smallest >= exact() * 0.999).all()
+    assert (done.findings.smallest <= exact() * 1.1).all()
+    within = done.findings.smallest <= EPS
+    assert (done.findings.fell == within).all()
+    assert (done.findings.by[within] == 0).all()
+
+
+def test_proved_rows_hold_and_a_contradiction_stops():
+    weight = MODEL.weight.float()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval()
+    net[1].weight.data, net[1].bias.data = weight, MODEL.bias.float()
+    x = X.float()
+    done = examine_batch(setting(Part("pgd", PGD), model=net, certify="auto"), IDS, x, LABELS)
+    found = done.findings
+    assert found.certified.any()
+    assert not (found.certified & found.fell).any()
+    assert (found.certified == found.held).sum() >= 22  # bounds are exact on a linear model
+
+
+def test_a_false_proof_is_a_bug(monkeypatch):
+    def everything(model, x, labels, threat, method):
+        return st.Certificate(torch.ones(len(x), dtype=torch.bool), torch.ones(len(x)), method, 0.0)
+
+    monkeypatch.setattr(room, "certify", everything)
+    with pytest.raises(Contradiction, match="proved to hold"):
+        examine_batch(setting(Part("pgd", PGD), certify="auto"), IDS, X, LABELS)
+
+
+class Fragile(nn.Module):
+    """Raises where the first value of any row is above 0.99."""
+
+    def forward(self, x):
+        if bool((x[:, 0, 0, 0] == X[5, 0, 0, 0]).any()):
+            raise ValueError("cannot read <this> row")
+        return MODEL(x)
+
+
+def test_a_row_on_which_the_model_breaks_down_is_set_apart():
+    x = X.clone()
+    x[:, 0, 0, 0] = torch.linspace(0.2, 0.8, 24).double()
+    x[5] = X[5]
+    masked = replace(setting(Part("pgd", PGD), model=Fragile().eval()), threat=st.Linf(1e-6))
+    done = examine_batch(masked, IDS, x, MODEL(x).argmax(1))
+    assert done.errors == {5: "ValueError: cannot read <this> row"}
+    assert done.findings.by.tolist() == [room.FAILED if row == 5 else -1 for row in range(24)]
+    assert done.findings.ids.tolist() == list(range(24))
+    assert done.findings.fell[5]
+
+
+def test_a_batch_that_does_not_fit_is_halved():
+    sizes = []
+
+    class Small(nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            if len(x) > 6:
+                raise MemoryError("out of memory")
+            return MODEL(x)
+
+    done = examine_batch(setting(Part("pgd", PGD), model=Small().eval()), IDS, X, LABELS)
+    whole = examine_batch(setting(Part("pgd", PGD)), IDS, X, LABELS)
+    assert done.findings.by.equal(whole.findings.by)
+    assert max(sizes) == 24
+
+
+def test_a_mistake_of_ours_is_not_taken_for_the_model_s():
+    class Broken(st.FGSM):
+        def search(self, model, x, goal, threat, generator):
+            raise TypeError("ours")
+
+    with pytest.raises(TypeError, match="ours"):
+        examine_batch(setting(Part("broken", Broken())), IDS, X, LABELS)

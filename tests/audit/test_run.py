@@ -1,0 +1,216 @@
+"""The audit as a whole: its figures, going on after a kill, several threats, workers, and what it refuses."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import struthio as st
+from struthio.audit import Store, summarise
+from struthio.audit.run import Progress
+from struthio.testing import linear_model, small_inputs
+
+
+class Linear(nn.Module):
+    """A linear model in single precision, which bounds can read."""
+
+    def __init__(self):
+        super().__init__()
+        exact = linear_model(192, classes=5)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+        self.layers[1].weight.data, self.layers[1].bias.data = exact.weight.float(), exact.bias.float()
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+MODEL = Linear().eval()
+X = small_inputs(40).float()
+LABELS = MODEL(X).argmax(1).detach()
+LABELS[3] = (LABELS[3] + 1) % 5
+
+
+def audited(**given):
+    return st.audit(MODEL, (X, LABELS), given.pop("threats", "linf:0.03"), level="quick", batch_size=16, **given)
+
+
+def plain(found):
+    figures = found.figures()
+    for verdict in figures["threats"].values():
+        verdict.pop("seconds")
+    return figures
+
+
+def test_the_figures_of_a_linear_model_are_exact():
+    told = []
+    found = audited(tell=told.append)
+    verdict = found.verdict
+    assert (verdict.count.rows, verdict.count.correct) == (40, 39)
+    assert 0 <= verdict.count.held - verdict.count.certified <= 1  # both are exact here, but for rounding
+    assert 5 < verdict.count.held < 35
+    assert verdict.at_most.low < verdict.at_most.share < verdict.at_most.high
+    assert sum(verdict.wins.values()) == 39 - verdict.count.held
+    assert sum(count.rows for count in verdict.classes.values()) == 40
+    curve = verdict.curve()
+    assert curve[0] == (0.0, 39 / 40)
+    assert curve[-1][1] == 0.0
+    assert all(left[1] >= right[1] for left, right in itertools.pairwise(curve))
+    at_eps = dict(curve)[0.03]
+    assert abs(at_eps - verdict.count.held / 40) < 1e-9
+    assert found.doubts == ()
+    assert told[0] == Progress("linf:0.03", "examining the model", 0, 40, 0)
+    assert told[-1].done == 40
+    assert told[-1].held == verdict.count.held
+
+
+def test_the_worst_of_two_threats_counts_rows_that_hold_under_both():
+    found = audited(threats=["linf:0.02", "l2:0.3"], certify="none")
+    held = [verdict.count.held for verdict in found.threats.values()]
+    assert found.worst.held <= min(held)
+    assert found.at_most.count == found.worst.held
+    assert list(found.threats) == sorted(["linf:0.02", "l2:0.3"])
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_an_audit_that_was_stopped_goes_on_bit_for_bit(tmp_path):
+    whole = audited(folder=tmp_path / "whole")
+
+    def stop_after(rows):
+        def tell(progress):
+            if progress.done >= rows:
+                raise Stopped
+
+        return tell
+
+    for rows in (16, 32):
+        with pytest.raises(Stopped):
+            audited(folder=tmp_path / "parts", tell=stop_after(rows))
+    assert plain(audited(folder=tmp_path / "parts")) == plain(whole)
+    assert_same_rows(tmp_path / "whole", tmp_path / "parts")
+
+
+def assert_same_rows(first, second):
+    with Store.read(first) as a, Store.read(second) as b:
+        for one, other in zip(a.findings("linf:0.03"), b.findings("linf:0.03"), strict=True):
+            for name, value in vars(one).items():
+                assert value.equal(getattr(other, name)) or value.isnan().any(), name
+        for batch in a.done("linf:0.03"):
+            left, right = a.pictures("linf:0.03", batch), b.pictures("linf:0.03", batch)
+            assert all(left[name].equal(right[name]) for name in left)
+
+
+SCRIPT = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from test_run import audited
+    audited(folder={folder!r})
+"""
+
+
+def test_an_audit_that_was_killed_goes_on_bit_for_bit(tmp_path):
+    folder = tmp_path / "killed"
+    script = textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder)))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while process.poll() is None and not (folder / "pictures").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert plain(audited(folder=folder)) == plain(audited(folder=tmp_path / "whole"))
+    assert_same_rows(folder, tmp_path / "whole")
+
+
+def test_a_finished_audit_is_read_and_not_run_again(tmp_path):
+    first = audited(folder=tmp_path)
+    told = []
+    assert plain(audited(folder=tmp_path, tell=told.append)) == plain(first)
+    assert not told
+    with Store.read(tmp_path) as store:
+        assert plain(summarise(store)) == plain(first)
+
+
+def test_workers_find_the_same():
+    assert plain(audited(workers=2)) == plain(audited())
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"seed": 1}, "seed"), ({"rows": 30}, "rows"), ({"threats": "linf:0.02"}, "threats")]
+)
+def test_the_folder_of_another_job_is_refused(tmp_path, change, word):
+    audited(folder=tmp_path, certify="none")
+    with pytest.raises(st.UserError, match=word):
+        audited(folder=tmp_path, certify="none", **change)
+
+
+def test_another_model_is_another_job(tmp_path):
+    audited(folder=tmp_path, certify="none")
+    other = Linear().eval()
+    other.layers[1].bias.data += 0.01
+    with pytest.raises(st.UserError, match="weights"):
+        st.audit(other, (X, LABELS), "linf:0.03", level="quick", batch_size=16, certify="none", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (((X, LABELS + 3), "linf:0.03"), "labels up to"),
+        (((X + 1, LABELS), "linf:0.03"), "spans"),
+        (((X, LABELS), "linf:3"), "linf|Linf"),
+        (((X, LABELS), []), "no threat"),
+        (((X[:0], LABELS[:0]), "linf:0.03"), "no rows"),
+        (((X, LABELS[:5]), "linf:0.03"), "one a row"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_done(arguments, word):
+    with pytest.raises(st.UserError, match=word):
+        st.audit(MODEL, *arguments, level="quick")
+
+
+def test_an_unknown_level_names_those_there_are():
+    with pytest.raises(st.UserError, match="standard-aa"):
+        st.audit(MODEL, (X, LABELS), "linf:0.03", level="hard")
+
+
+class Coarse(nn.Module):
+    """Looks at two-bit pictures: no gradient passes the rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.preprocess, self.net = Rounded(), Linear()
+
+    def forward(self, x):
+        return self.net(self.preprocess(x))
+
+
+class Rounded(nn.Module):
+    def forward(self, x):
+        return (x * 15).round() / 15
+
+
+def test_a_hidden_gradient_is_found_and_laid_open():
+    labels = Coarse().eval()(X).argmax(1)
+    naive = st.audit(Coarse().eval(), (X, labels), "linf:0.1", level="quick", certify="none", repair=False)
+    found = st.audit(Coarse().eval(), (X, labels), "linf:0.1", level="quick", certify="none")
+    assert found.at_most.count < naive.at_most.count
+    assert {"zero-gradient", "gradient-free-part"} & {doubt.name for doubt in found.doubts}
+    assert "preprocess" in " ".join(found.verdict.log)
+    assert torch.tensor(found.verdict.sizes).max() <= 0.1001
+
+
+def test_a_test_of_robustness_passes_and_fails():
+    from struthio.testing import assert_robust
+
+    options = {"level": "quick", "certify": "none"}
+    assert assert_robust(MODEL, (X, LABELS), "linf:0.001", at_least=0.5, **options).at_most.share > 0.8
+    with pytest.raises(AssertionError, match="at most .* 95 % interval .* Doubts: none"):
+        assert_robust(MODEL, (X, LABELS), "linf:0.2", at_least=0.5, **options)

@@ -1,0 +1,71 @@
+"""Each operation lies between its lines, everywhere on its interval."""
+
+import math
+
+import pytest
+import torch
+
+from struthio.certify.relax import Clamp, Greatest, Leaky, Sigmoid, Tanh
+
+OPERATIONS = [
+    Clamp(0.0, math.inf), Clamp(0.0, 6.0), Clamp(-1.0, 1.0), Clamp(-math.inf, 0.5), Clamp(0.3, 0.8), Leaky(0.2),
+    Leaky(1.0), Sigmoid(), Tanh(),
+]  # fmt: skip
+
+
+def intervals(count):
+    draw = torch.Generator().manual_seed(0)
+    middle = 6 * torch.randn(count, 1, 1, generator=draw, dtype=torch.float64)
+    half = 4 * torch.rand(count, 1, 1, generator=draw, dtype=torch.float64)
+    half[: count // 4] *= 1e-3
+    half[count // 4 : count // 3] = 0
+    return middle - half, middle + half
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_lines_enclose(operation):
+    low, high = intervals(2000)
+    lines, rows = operation.enclose(low, high), torch.arange(2000)
+    freedom = lines.freedom(rows)
+    choices = (
+        [None] if freedom is None else [None, freedom[0] * 0 + freedom[1], freedom[0] * 0 + 1, freedom[0] * 0 + 0.5]
+    )
+    edges = operation.interval(low, high)
+    for share in torch.linspace(0, 1, 41, dtype=torch.float64):
+        x = low + share * (high - low)
+        value = operation(x)
+        assert bool((value >= edges[0] - 1e-12).all())
+        assert bool((value <= edges[1] + 1e-12).all())
+        for sign in (1.0, -1.0):
+            for slopes in choices:
+                if slopes is not None:
+                    slopes = slopes.clamp(min=freedom[1])
+                a, constant = lines.back(torch.full_like(low, sign), rows, slopes)
+                bound = (a * x).flatten(1).sum(1) + constant
+                assert bool((bound <= sign * value.flatten() + 1e-9).all()), (share, sign)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_lines_touch_where_nothing_is_uncertain(operation):
+    low, high = intervals(2000)
+    sure = ~operation.uncertain(low, high).flatten()
+    lines, rows = operation.enclose(low, high), torch.arange(2000)
+    for sign in (1.0, -1.0):
+        a, constant = lines.back(torch.full_like(low, sign), rows)
+        for x in (low, high):
+            gap = sign * operation(x).flatten() - (a * x).flatten(1).sum(1) - constant
+            assert float(gap[sure].abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize(("dim", "keep"), [(-1, False), (-2, True)])
+def test_the_greatest_lies_between_its_lines(dim, keep):
+    draw, operation = torch.Generator().manual_seed(1), Greatest(dim, keep)
+    low = torch.randn(500, 1, 4, 3, generator=draw, dtype=torch.float64)
+    high = low + 2 * torch.rand(low.shape, generator=draw, dtype=torch.float64) ** 3
+    lines, rows = operation.enclose(low, high), torch.arange(500)
+    a = torch.randn(operation(low).shape, generator=draw, dtype=torch.float64)
+    back, constant = lines.back(a, rows)
+    for _ in range(30):
+        x = low + (high - low) * torch.rand(low.shape, generator=draw, dtype=torch.float64).round(decimals=1)
+        exact = (a * operation(x)).flatten(1).sum(1)
+        assert bool(((back * x).flatten(1).sum(1) + constant <= exact + 1e-9).all())

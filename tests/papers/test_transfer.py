@@ -1,0 +1,175 @@
+"""What is known of transfer between models, found again on 5,000 digits. Each test names its source."""
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+import struthio as st
+from struthio.attacks.substitute import small_network
+from struthio.data.digits import digits
+from struthio.models import SklearnScores
+
+EPS = 0.3
+PICTURES = torch.Size((1, 28, 28))
+
+
+@functools.cache
+def data():
+    x, y = digits("test")
+    return (x[:150], x[150:650], y[150:650])
+
+
+@functools.cache
+def estimator(name):
+    sklearn = pytest.importorskip("sklearn")
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.svm import LinearSVC
+    from sklearn.tree import DecisionTreeClassifier
+
+    assert sklearn
+    made = {
+        "forest": RandomForestClassifier(100, random_state=0),
+        "logistic": LogisticRegression(max_iter=1000, C=0.1),
+        "svm": LinearSVC(C=0.01),
+        "tree": DecisionTreeClassifier(random_state=0),
+        "neighbours": KNeighborsClassifier(5),
+    }[name]
+    x, y = digits("train")
+    return made.fit(x.flatten(1).numpy(), y.numpy())
+
+
+def linear(name):
+    """A linear classifier of scikit-learn as a network."""
+    fitted, net = estimator(name), nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    net[1].weight.data = torch.tensor(fitted.coef_, dtype=torch.float32)
+    net[1].bias.data = torch.tensor(fitted.intercept_, dtype=torch.float32)
+    return net.eval()
+
+
+def trained(make, epochs, seed):
+    x, y = digits("train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = make()
+        optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(x)).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+                optimizer.step()
+    return net.eval()
+
+
+@functools.cache
+def oracle(name):
+    return st.load("zoo:digits-cnn") if name == "cnn" else SklearnScores(estimator(name), "labels")
+
+
+@functools.cache
+def stolen(name, most=None, seed=0):
+    """From 150 digits and the oracle's labels: the copy's accuracy, the share of FGSM's changes passed on, the cost."""
+    start, x, y = data()
+    with torch.no_grad():
+        right = oracle(name)(x).argmax(1) == y
+    found = st.Substitute(most=most).train(oracle(name), start, seed)
+    attack = st.Via(st.FGSM(), found.model)
+    passed = attack(oracle(name), x[right], st.Untargeted(y[right]), st.Linf(EPS)).rate
+    with torch.no_grad():
+        return float((found.model(x).argmax(1) == y).float().mean()), passed, found.queries
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cnn", "forest"])
+def test_a_substitute_of_4800_labels_passes_on_what_fools_it(name):
+    """Papernot et al., 2017: 84.24 % of FGSM's changes at 0.3 fool the oracle; a substitute is right on 81 %."""
+    accuracy, passed, queries = stolen(name)
+    assert queries == 4800
+    assert accuracy >= 0.7
+    assert abs(passed - 0.84) <= 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="missed for nearest neighbours: 0.27 passed on, by a copy right on 0.85")
+def test_a_substitute_of_nearest_neighbours():
+    """Papernot et al., 2017: the same against a model without gradient; FGSM at 0.3 leaves most neighbours near."""
+    assert abs(stolen("neighbours")[1] - 0.84) <= 0.15
+
+
+@pytest.mark.slow
+def test_a_reservoir_saves_labels():
+    """Papernot et al., 2017: 400 new inputs a round cost far fewer labels, and pass on about as much."""
+    _, passed, queries = stolen("cnn", most=400)
+    assert queries == 1800
+    assert abs(passed - 0.84) <= 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="missed: 0.82 with the reservoir, 0.88 without; 5.04 points over three seeds")
+def test_a_reservoir_costs_less_than_five_points():
+    """Papernot et al., 2017: the reservoir's copy comes within 5 points of that of 4,800 labels."""
+    assert stolen("cnn", most=400)[1] >= stolen("cnn")[1] - 0.05
+
+
+@functools.cache
+def matrix(eps):
+    """Papernot, McDaniel, Goodfellow, 2016: five techniques, and three convolutional networks."""
+    flat = functools.partial(small_network, torch.Size((784,)), 10)
+    pictures = functools.partial(small_network, PICTURES, 10)
+    models = {
+        "perceptron": trained(flat, 10, 0),
+        "logistic": linear("logistic"),
+        "svm": linear("svm"),
+        "cnn 1": trained(pictures, 5, 1),
+        "cnn 2": trained(pictures, 5, 2),
+        "digits-cnn": st.load("zoo:digits-cnn"),
+        "tree": SklearnScores(estimator("tree")),
+        "neighbours": SklearnScores(estimator("neighbours")),
+    }
+    _, x, y = data()
+    sources = [name for name in models if name not in ("tree", "neighbours")]
+    return st.transfer_matrix(models, x[:300], y[:300], st.FGSM(), st.Linf(eps), sources=sources)
+
+
+def cell(eps, source, target):
+    found = matrix(eps)
+    return float(found.rates[found.sources.index(source), found.targets.index(target)])
+
+
+@pytest.mark.slow
+def test_linear_models_fool_each_other():
+    """Papernot et al., 2016: logistic regression to SVM 91 %; here over 60 % both ways at 0.3."""
+    assert cell(EPS, "logistic", "svm") > 0.6
+    assert cell(EPS, "svm", "logistic") > 0.6
+
+
+@pytest.mark.slow
+def test_models_without_gradient_are_fooled_too():
+    """Papernot et al., 2016: trees fall most, neighbours least; both more than to chance."""
+    found = matrix(EPS)
+    for target, least in (("tree", 0.8), ("neighbours", 0.1)):
+        rates = found.rates[:, found.targets.index(target)]
+        assert rates.min() > max(least, float(found.noise[found.targets.index(target)]))
+    near = found.targets.index("neighbours")
+    assert found.rates[:, near].min() > 5 * found.noise[near]
+
+
+@pytest.mark.slow
+def test_transfer_is_far_beyond_chance():
+    """At 0.1, but for the tree, which any change fools: ten times what a random change of the same size does."""
+    found = matrix(0.1)
+    kept = torch.tensor([name != "tree" for name in found.targets])
+    passed = found.rates[~found.own & kept].mean()
+    assert passed > 10 * found.noise[kept].mean()
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="missed at 0.3: row means of 0.71 to 0.86 against 0.24 for the random change")
+def test_every_row_is_ten_times_chance_at_the_largest_radius():
+    """At 0.3 and with the tree: random signs of 0.3 fool the perceptron (0.4) and the tree (0.7) by themselves."""
+    found = matrix(EPS)
+    for rates, own in zip(found.rates, found.own, strict=True):
+        assert rates[~own].mean() > 10 * found.noise.mean()
