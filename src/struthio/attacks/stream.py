@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -77,7 +78,8 @@ def stream(
     done = 0
     for ids, x, labels in batches(batch_size):
         share = _share(model, budget, None if rows is None else rows - done)
-        yield from _split(attack, model, ids, x, labels, aim, threat, seed, share)
+        one = partial(_one, attack, model, aim, threat, seed, share)
+        yield from _split(one, ids, x, labels)
         done += len(ids)
 
 
@@ -93,21 +95,14 @@ def _share(model: Model, budget: int | None, rows: int | None) -> int | None:
 
 
 def _split(
-    attack: Attack,
-    model: Model,
-    ids: Tensor,
-    x: Tensor,
-    labels: Tensor,
-    aim: Aim,
-    threat: Threat,
-    seed: int,
-    budget: int | None,
+    one: Callable[[Tensor, Tensor, Tensor], Attacked], ids: Tensor, x: Tensor, labels: Tensor
 ) -> Iterator[Attacked]:
+    """A batch, or its halves where it does not fit into the memory."""
     pending = [torch.arange(len(ids))]
     while pending:
         rows = pending.pop(0)
         try:
-            yield _one(attack, model, ids[rows], x[rows], labels[rows], aim, threat, seed, budget)
+            yield one(ids[rows], x[rows], labels[rows])
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, Ended) or not out_of_memory(error) or len(rows) == 1:
                 raise
@@ -128,13 +123,13 @@ def out_of_memory(error: BaseException) -> bool:
 def _one(
     attack: Attack,
     model: Model,
-    ids: Tensor,
-    x: Tensor,
-    labels: Tensor,
     aim: Aim,
     threat: Threat,
     seed: int,
     budget: int | None,
+    ids: Tensor,
+    x: Tensor,
+    labels: Tensor,
 ) -> Attacked:
     given = getattr(model, "original", model)
     with torch.no_grad():

@@ -178,7 +178,7 @@ class _Batch:
         goal, threat = Untargeted(self.labels[there]), self.setting.threat[there]
         result = attack(self.attacked, self.x[there], goal, threat, self.generator[there].fold(number + 1))
         won, margin, forwards = result.success, result.score, result.forwards
-        predicted = self._classes(result.x_adv, there, number)
+        predicted = self._classes(result.x_adv)
         if not self.setting.exact:
             predicted, wrong, margin = self._ask(result.x_adv, there, number + 1)
             won, forwards = wrong & threat.allows(self.x[there], result.x_adv), forwards + self.setting.draws
@@ -195,7 +195,7 @@ class _Batch:
         self.found.size[rows[won]] = result.size.double().cpu()[won]
 
     @torch.no_grad()
-    def _classes(self, x_adv: Tensor, rows: Tensor, number: int) -> Tensor:
+    def _classes(self, x_adv: Tensor) -> Tensor:
         """The classes of what was found; no question where the judge is asked anyway."""
         if not self.setting.exact:
             return torch.empty(0)

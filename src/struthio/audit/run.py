@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from struthio.audit.batch import Bars, Done, examine_batch
+from struthio.audit.batch import Bars, Done, Say, examine_batch
 from struthio.audit.doubts import Doubt, from_wins, reconsider
+from struthio.audit.findings import Findings
 from struthio.audit.job import Job, agreed
 from struthio.audit.repair.stand_ins import Instead
 from struthio.audit.scale import spread
@@ -99,9 +100,7 @@ def audit(
     with _folder(folder) as place, Store.open(place, job.description(name)) as store:
         for text, threat in job.threats.items():
             _one_threat(job, store, text, threat, workers, tell)
-        found = summarise(store, kept=folder is not None)
-        store.note("summary", found.figures())
-    return found
+        return summarise(store, kept=folder is not None)
 
 
 def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int | str | None, tell: Tell) -> None:
@@ -132,8 +131,7 @@ def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int 
         plan["errors"] = {**plan.get("errors", {}), **{str(row): what for row, what in done.errors.items()}}
         plan["seconds"] = plan.get("seconds", 0.0) + time.perf_counter() - started
         started = time.perf_counter()
-        pictures = _pictures(done, job.batch(batch)[1].cpu())
-        store.add(text, batch, done.findings, pictures, notes={f"plan {text}": plan})  # together, or not at all
+        store.add(text, batch, done.findings, done.pictures, notes={f"plan {text}": plan})  # together, or not at all
         count.add(done)
     tell(Progress(text, "looking for doubts", count.done, job.rows, count.held))
     plan["doubts"] = plan["doubts"] + [asdict(doubt) for doubt in _afterwards(job, setting, text, store, plan)]
@@ -152,7 +150,7 @@ class _Count:
     def say(self, part: str) -> None:
         self.tell(Progress(self.text, part, self.done, self.rows, self.held))
 
-    def add(self, done: Done) -> None:
+    def add(self, done: Kept) -> None:
         self.done, self.held = self.done + len(done.findings), self.held + int(done.findings.held.sum())
         self.say("")
 
@@ -165,19 +163,36 @@ def _work(
     missing: list[int],
     workers: int | str | None,
     count: _Count,
-) -> Iterator[tuple[int, Done]]:
+) -> Iterator[tuple[int, Kept]]:
     """Each missing batch with what came out of it; the first of all is done here, because the others learn from it."""
     if missing and missing[0] == 0:
-        yield 0, examine_batch(setting, *job.batch(0), None, count.say)
+        yield 0, _examined(job, setting, 0, None, count.say)
         missing = missing[1:]
     if not missing:
         return
     bars = tuple(float(bar) for bar in plan["bars"])
-    if workers in (None, 1):
-        for batch in missing:
-            yield batch, examine_batch(setting, *job.batch(batch), bars, count.say)
-        return
-    yield from spread(Hand(job, text, bars, plan["channels_last"]), missing, workers)
+
+    def here() -> Callable[[int], Kept]:
+        return lambda batch: _examined(job, setting, batch, bars, count.say)
+
+    alone = str(workers) in ("None", "1")
+    yield from spread(here if alone else Hand(job, text, bars, plan["channels_last"]), missing, workers)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a batch, wherever it was done: its findings, its pictures, and what `Done` says beside."""
+
+    findings: Findings
+    pictures: dict[str, Tensor]
+    bars: Bars
+    errors: dict[int, str]
+
+
+def _examined(job: Job, setting: Setting, batch: int, bars: Bars | None, say: Say) -> Kept:
+    ids, x, labels = job.batch(batch)
+    done = examine_batch(setting, ids, x, labels, bars, say)
+    return Kept(done.findings, _pictures(done, x.cpu()), done.bars, done.errors)
 
 
 @dataclass(frozen=True)
@@ -189,10 +204,10 @@ class Hand:
     bars: Bars
     channels_last: bool
 
-    def __call__(self) -> Callable[[int], Done]:
+    def __call__(self) -> Callable[[int], Kept]:
         """Examine the model here too, which gives the same setting, and then do batches."""
         setting = self.job.setting(self.job.threats[self.threat], self.channels_last)
-        return lambda batch: examine_batch(setting, *self.job.batch(batch), self.bars)
+        return lambda batch: _examined(self.job, setting, batch, self.bars, lambda part: None)
 
 
 def _afterwards(job: Job, setting: Setting, text: str, store: Store, plan: dict[str, Any]) -> tuple[Doubt, ...]:

@@ -13,7 +13,7 @@ from struthio.attacks.minimal.fmn import FMN
 from struthio.attacks.minimal.sigma_zero import SigmaZero
 from struthio.attacks.suites import Part, Suite, suite
 from struthio.audit.doubts import Doubt, examine
-from struthio.audit.repair import adapt
+from struthio.audit.repair import Adapted, adapt
 from struthio.audit.repair.stand_ins import Instead
 from struthio.models import prepare
 from struthio.rows import RowGenerator
@@ -95,18 +95,17 @@ def settle(
     chosen = suite(level, threat)
     ladder = _ladder(level, threat)
     if not repair or level == "standard-aa":
-        fast = prepare(model, x, channels_last=channels_last)
         log = ("Nothing was repaired, as asked.",) if doubts else ()
-        return Setting(model, fast, True, threat, chosen, ladder, LADDER_ROWS[level], 1, certify, seed, doubts, log)
-    adapted = adapt(model, x, labels, threat, doubts, rows, stand_ins)
+        adapted = Adapted(model, model, log=log, doubts=doubts)
+    else:
+        adapted = adapt(model, x, labels, threat, doubts, rows, stand_ins)
     if adapted.queries and not any(part.queries for part in chosen):
         chosen += tuple(part for part in suite("standard", threat) if part.queries)
     fitted = tuple(_fitted(part, adapted.fit(part.attack), adapted.queries) for part in chosen)
-    untouched = adapted.model is model and adapted.draws == 1
     return Setting(
         judge=adapted.judge,
         attacked=prepare(adapted.model, x, channels_last=channels_last) if adapted.draws == 1 else adapted.model,
-        exact=untouched,
+        exact=adapted.model is model and adapted.draws == 1,
         threat=threat,
         suite=fitted,
         ladder=None if ladder is None else adapted.fit(ladder),

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
 from struthio.audit.run import Progress, Tell
 from struthio.audit.run import audit as run
 from struthio.audit.store import Store
@@ -102,18 +99,13 @@ def _kept(output: str | None) -> Iterator[Path]:
 
 @contextmanager
 def _progress(level: str) -> Iterator[Tell]:
-    """A bar on standard error with the rows done, the part under way and the time left; silent where it is piped."""
-    console = terminal.err()
-    columns = (
-        TextColumn(level), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows,"),
-        TimeRemainingColumn(compact=True), TextColumn("left{task.fields[so_far]}"),
-    )  # fmt: skip
+    """A bar for each threat, with the part under way and what stands."""
     tasks = {}
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with terminal.bar() as bar:
 
         def tell(progress: Progress) -> None:
             if progress.threat not in tasks:
-                tasks[progress.threat] = bar.add_task(progress.threat, total=progress.rows, so_far="")
+                tasks[progress.threat] = bar.add_task(f"{level} {progress.threat}", total=progress.rows, so_far="")
             standing = f", {percent(progress.held / progress.done)} stand" if progress.done else ""
             part = f", {progress.part}" if progress.part else ""
             bar.update(tasks[progress.threat], completed=progress.done, so_far=standing + part)

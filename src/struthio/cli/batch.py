@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from struthio.attacks.base import Attack
@@ -150,15 +149,10 @@ def _labels(model: nn.Module | Prepared, x: Tensor, labels: Tensor | None) -> Te
 
 
 class _progress:
-    """A bar on standard error with the rows done, the time left and what is still robust; silent where it is piped."""
+    """The bar of the job, with what is still robust."""
 
     def __init__(self, job: Job) -> None:
-        console = terminal.err()
-        columns = (
-            TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows,"),
-            TimeRemainingColumn(compact=True), TextColumn("left{task.fields[so_far]}"),
-        )  # fmt: skip
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bar = terminal.bar()
         self.task = self.bar.add_task(job.options.attack, total=job.stop, so_far="")
 
     def __enter__(self) -> Callable[[Tally], None]:

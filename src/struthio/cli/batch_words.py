@@ -13,7 +13,7 @@ from struthio.cli.tally import Tally
 from struthio.describe import describe
 from struthio.models import Endpoint, Prepared
 from struthio.report import table
-from struthio.report.numbers import percent, seconds_text, size_text
+from struthio.report.numbers import seconds_text, share_text, size_text
 
 if TYPE_CHECKING:
     from struthio.cli.batch import Job
@@ -74,9 +74,9 @@ def tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
         ("attack", f"{found['attack']}, {found['goal']}", ""),
         ("threat", found["threat"], ""),
         ("", "", ""),
-        ("clean accuracy", *_share_text(found["clean_accuracy"])),
-        *([("robust accuracy", *_share_text(found["robust_accuracy"]))] if _bounded(job) else []),
-        ("success rate", *_share_text(found["success_rate"], "attacked")),
+        ("clean accuracy", *share_text(found["clean_accuracy"])),
+        *([("robust accuracy", *share_text(found["robust_accuracy"]))] if _bounded(job) else []),
+        ("success rate", *share_text(found["success_rate"], "attacked")),
         ("size of successes", *sizes),
         ("cost of a row", f"{found['forwards_per_row']:.1f}", f"forwards, {found['backwards_per_row']:.1f} backwards"),
         *([("questions", job.model.spent(), "")] if isinstance(job.model, Endpoint) else []),
@@ -91,10 +91,3 @@ def tell(job: Job, tally: Tally, found: dict[str, Any]) -> None:
 def _bounded(job: Job) -> bool:
     """Whether there is a radius within which accuracy means anything; attacks for the smallest change need none."""
     return bool(torch.as_tensor(job.threat.eps).isfinite().all())
-
-
-def _share_text(share: dict[str, Any] | None, of: str = "rows") -> tuple[str, str]:
-    if share is None:
-        return "none", f"no {of}"
-    within = f"{percent(share['low'])} to {percent(share['high'])}"
-    return percent(share["share"]), f"{share['count']} of {share['of']} {of} (95 %: {within})"

@@ -8,7 +8,6 @@ import warnings
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from struthio._version import __version__
 from struthio.certify import certify
@@ -20,8 +19,8 @@ from struthio.data import load_data
 from struthio.models import check_contract, load
 from struthio.models.contract import ContractWarning
 from struthio.report import table
-from struthio.report.numbers import percent, seconds_text
-from struthio.shares import interval
+from struthio.report.numbers import seconds_text, share_text
+from struthio.shares import Share
 from struthio.threats import threat
 
 AT_ONCE = 8
@@ -41,16 +40,8 @@ def run_rows(spec: str, options: Options) -> int:
     stop, started = min(options.count, len(samples)), time.perf_counter()
     rows = correct = certified = 0
     margins, reason = [], None
-    console = terminal.err()
-    columns = (
-        TextColumn("certify"),
-        BarColumn(24),
-        MofNCompleteColumn(),
-        TextColumn("rows,"),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("certify", total=stop)
+    with terminal.bar() as bar:
+        task = bar.add_task("certify", total=stop, so_far="")
         for _, x, labels in samples.batches(AT_ONCE, stop=stop):
             if labels is None:
                 raise UserError("the data has no labels; certified accuracy is about right answers.")
@@ -69,21 +60,11 @@ def run_rows(spec: str, options: Options) -> int:
     summary = {
         "struthio": __version__, "model": spec, "weights": options.weights, "data": options.data,
         "threat": options.threat, "method": options.method, "rows": rows, "reason": reason,
-        "clean_accuracy": _share(correct, rows), "certified_accuracy": _share(certified, rows),
+        "clean_accuracy": Share(correct, rows).figures(), "certified_accuracy": Share(certified, rows).figures(),
         "median_margin": float(torch.cat(margins).median()), "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
     _tell(summary, options)
     return 0
-
-
-def _share(count: int, of: int) -> dict[str, float | int]:
-    low, high = interval(count, of)
-    return {"share": count / of, "count": count, "of": of, "low": low, "high": high}
-
-
-def _text(share: dict[str, Any]) -> tuple[str, str]:
-    within = f"{percent(share['low'])} to {percent(share['high'])}"
-    return percent(share["share"]), f"{share['count']} of {share['of']} rows (95 %: {within})"
 
 
 def _tell(found: dict[str, Any], options: Options) -> None:
@@ -97,8 +78,8 @@ def _tell(found: dict[str, Any], options: Options) -> None:
         ("threat", found["threat"], ""),
         ("method", found["method"], ""),
         ("", "", ""),
-        ("clean accuracy", *_text(found["clean_accuracy"])),
-        ("certified accuracy", *_text(found["certified_accuracy"])),
+        ("clean accuracy", *share_text(found["clean_accuracy"])),
+        ("certified accuracy", *share_text(found["certified_accuracy"])),
         ("least margin", f"{margin:.4g}" if math.isfinite(margin) else "none", "median of the lower bounds, in logits"),
         ("time", seconds_text(found["seconds"]), ""),
     ]))  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from struthio.attacks.stream import Attacked
-from struthio.shares import interval
+from struthio.shares import Share
 
 
 @dataclass
@@ -65,7 +65,4 @@ class Tally:
 
 
 def _share(count: int, of: int) -> dict[str, float | int] | None:
-    if not of:
-        return None
-    low, high = interval(count, of)
-    return {"share": count / of, "count": count, "of": of, "low": low, "high": high}
+    return Share(count, of).figures() if of else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Progress
 
 
 def out() -> Console:
@@ -31,6 +32,18 @@ def show(*parts: RenderableType) -> None:
     console = out()
     for part in parts:
         console.print(part, markup=False) if isinstance(part, str) else console.print(part)
+
+
+def bar() -> Progress:
+    """A bar on standard error: rows done, time left, and what is said `so_far`; silent where it is piped."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = err()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows,"),
+        TimeRemainingColumn(compact=True), TextColumn("left{task.fields[so_far]}"),
+    )  # fmt: skip
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def show_json(value: Any) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from struthio.attacks.base import Attack
@@ -49,8 +48,8 @@ def run_transfer(specs: Sequence[str], options: TransferOptions) -> int:
     """Make the matrix and leave it where the options say; gives the exit status."""
     job = _job(named(specs), options)
     total, end = None, 0
-    with _bar() as bar:
-        task = bar.add_task(options.attack, total=job.rows)
+    with terminal.bar() as bar:
+        task = bar.add_task(options.attack, total=job.rows, so_far="")
         try:
             for ids, x, labels in job.data.batches(job.batch_size, stop=job.rows):
                 part = _matrix(job, ids, x, labels)
@@ -139,13 +138,3 @@ def _leave(job: Job, matrix: TransferMatrix) -> None:
     terminal.show(str(matrix))
     if options.output is not None:
         terminal.show(f"\nkept in {options.output}: {PICTURE}, {FIGURES}")
-
-
-def _bar() -> Progress:
-    """Rows done and the time left, on standard error; silent where it is piped."""
-    console = terminal.err()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows,"),
-        TimeRemainingColumn(compact=True), TextColumn("left"),
-    )  # fmt: skip
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -38,13 +38,8 @@ class OnnxScores(nn.Module):
         return torch.from_numpy(np.asarray(out)).to(x.device)
 
 
-def from_onnx(path: Path) -> nn.Module:
-    """An ONNX file as a model with gradients, checked against onnxruntime on random inputs.
-
-    Where it cannot be converted, or the outputs differ by more than 1e-4, a warning says so and the file is run by
-    onnxruntime: attacks that need gradients then have to estimate them. Raises UserError where the file is missing or
-    broken, or names data outside its own folder.
-    """
+def check_onnx(path: Path) -> None:
+    """Raise UserError where an ONNX file is missing, broken, or reads outside its own folder."""
     onnx = need("onnx", "onnx")
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
@@ -53,6 +48,16 @@ def from_onnx(path: Path) -> nn.Module:
     except Exception as error:
         raise UserError(f"{path} is no ONNX file: {type(error).__name__}: {error}") from error
     check_external(proto, path.parent)
+
+
+def from_onnx(path: Path) -> nn.Module:
+    """An ONNX file as a model with gradients, checked against onnxruntime on random inputs.
+
+    Where it cannot be converted, or the outputs differ by more than 1e-4, a warning says so and the file is run by
+    onnxruntime: attacks that need gradients then have to estimate them. Raises UserError where the file is missing or
+    broken, or names data outside its own folder.
+    """
+    check_onnx(path)
     try:
         exact = OnnxScores(str(path))
     except UserError:

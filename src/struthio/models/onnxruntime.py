@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from struthio.checks import UserError, near_misses, need
-from struthio.models.onnx import check_external
+from struthio.models.onnx import check_onnx
 
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
@@ -27,14 +27,8 @@ class OnnxRuntime(nn.Module):
 
     def __init__(self, path: str | Path, output: str | None = None) -> None:
         super().__init__()
-        onnx, runtime, path = need("onnx", "onnx"), need("onnxruntime", "onnx"), Path(path)
-        if not path.is_file():
-            raise UserError(f"there is no file {path}.")
-        try:
-            proto = onnx.load(str(path), load_external_data=False)
-        except Exception as error:
-            raise UserError(f"{path} is no ONNX file: {type(error).__name__}: {error}") from error
-        check_external(proto, path.parent)
+        runtime, path = need("onnxruntime", "onnx"), Path(path)
+        check_onnx(path)
         options = runtime.SessionOptions()
         options.log_severity_level = 3
         try:

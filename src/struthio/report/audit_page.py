@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from struthio.audit.doubts import KINDS, Doubt
+from struthio.audit.doubts import BY_HAND, KINDS, Doubt
 from struthio.audit.folder import plainly
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit, Count, Verdict, summarise
@@ -84,7 +84,7 @@ def page(store: Store, found: Audit, at_least: float | None = None) -> str:
         missing=[text for text in job["threats"] if text not in found.threats],
         worst=None if found.worst is None else (Share(found.worst.held, found.worst.rows), pieces(found.worst)),
         doubts=_doubts(found),
-        looked_for=KINDS,
+        looked_for={name: kind for name, kind in KINDS.items() if name not in BY_HAND},
         gate=None if at_least is None or not sections else (at_least, found.at_most.low, found.at_most.low >= at_least),
         command=command(job),
         totals=_totals(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 
 def percent(share: float) -> str:
@@ -49,3 +50,11 @@ def short_name(name: str, longest: int = 24) -> str:
     cut = first[: longest - 1]
     words = cut.rsplit(" ", 1)[0]
     return (words if len(words) > longest // 2 else cut).rstrip() + "…"
+
+
+def share_text(share: Mapping[str, float] | None, of: str = "rows") -> tuple[str, str]:
+    """A share's figures as a percentage, and beside it its counts and its 95 % interval."""
+    if share is None:
+        return "none", f"no {of}"
+    within = f"{percent(share['low'])} to {percent(share['high'])}"
+    return percent(share["share"]), f"{share['count']} of {share['of']} {of} (95 %: {within})"

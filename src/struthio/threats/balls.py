@@ -65,9 +65,7 @@ class Ball:
     def allows(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """Rows within the radius and the limits, up to rounding, bool [n]."""
         within = self.size(x, x_adv) <= torch.as_tensor(self.eps, device=x.device) * (1 + 1e-4) + 1e-6
-        if self.box is None:
-            return within
-        return within & ((x_adv - self.box.clip(x_adv)).abs() <= 1e-6 * self.box.width).flatten(1).all(1)
+        return within if self.box is None else within & self.box.holds(x_adv)
 
     def farthest(self, x: Tensor) -> Tensor:
         """The size of the largest change that the limits allow, [n]; infinite without limits."""

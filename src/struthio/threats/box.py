@@ -30,6 +30,10 @@ class Box:
         """The nearest input within the limits."""
         return x.clamp(self.low, self.high)  # type: ignore[arg-type]
 
+    def holds(self, x: Tensor) -> Tensor:
+        """Rows that lie within the limits, up to rounding, bool [n]."""
+        return ((x - self.clip(x)).abs() <= 1e-6 * self.width).flatten(1).all(1)
+
     def room(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """How far down (at most 0) and up (at least 0) each value of x may go."""
         return (self.low - x).clamp(max=0), (self.high - x).clamp(min=0)

@@ -142,9 +142,7 @@ class Patch:
     def allows(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """Rows that changed in one allowed rectangle only and lie within the limits up to rounding, bool [n]."""
         within = self.size(x, x_adv) <= torch.as_tensor(self.eps, device=x.device) * (1 + 1e-4) + 1e-6
-        if self.box is None:
-            return within
-        return within & ((x_adv - self.box.clip(x_adv)).abs() <= 1e-6 * self.box.width).flatten(1).all(1)
+        return within if self.box is None else within & self.box.holds(x_adv)
 
     def farthest(self, x: Tensor) -> Tensor:
         """The share at which a patch fills the picture, or the place named, [n]."""

@@ -95,6 +95,11 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
 }
 
+BY_HAND = (
+    "transfer-wins",
+    "accuracy-rises",
+)  # an audit has no surrogate, and one radius: only a caller can look for these
+
 
 @dataclass(frozen=True)
 class Doubt:
