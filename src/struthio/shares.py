@@ -35,6 +35,16 @@ class Share:
         """The upper limit."""
         return interval(self.count, self.of)[1]
 
+    def shortfall(self, at_least: float | None) -> str | None:
+        """What a gate says where the lower limit is below the share asked for; None where it is not, or none was."""
+        if at_least is None or self.low >= at_least:
+            return None
+        within = f"{percent(self.low)} to {percent(self.high)}"
+        return (
+            f"robust accuracy may be as low as {percent(self.low)} ({self.count} of {self.of} rows stand; 95 % "
+            f"interval {within}), below the {percent(at_least)} asked for"
+        )
+
     def figures(self) -> dict[str, float | int]:
         """For machines."""
         return {"share": self.share, "count": self.count, "of": self.of, "low": self.low, "high": self.high}
@@ -64,3 +74,15 @@ def _share_where_tail(count: int, of: int, tail: float) -> float:
         above = float(np.exp(choose + reached * math.log(p) + (of - reached) * math.log1p(-p)).sum())
         low, high = (p, high) if above < tail else (low, p)
     return (low + high) / 2
+
+
+def percent(share: float) -> str:
+    """A share of one as a percentage that never rounds to a false 0 or 100."""
+    if share == 0 or share == 1:
+        return f"{share:.0%}".replace("%", " %")
+    if share >= 0.9999:
+        return ">99.99 %"
+    if share < 0.0001:
+        return "<0.01 %"
+    digits = 2 if share > 0.99 or share < 0.01 else 1
+    return f"{100 * share:.{digits}f} %"

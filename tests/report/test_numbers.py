@@ -3,8 +3,8 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from struthio.report.numbers import likely, percent, seconds_text, short_name, size_text
-from struthio.shares import interval
+from struthio.report.numbers import likely, seconds_text, short_name, size_text
+from struthio.shares import interval, percent
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from struthio.cli.audit import Options
 from struthio.cli.network import device
 from struthio.data.files import writable_folder
 from struthio.models import load
-from struthio.report.numbers import percent
+from struthio.shares import percent
 
 
 def run_audit(spec: str, data: str, options: Options) -> int:
@@ -64,16 +64,10 @@ def _report(folder: Path, options: Options) -> None:
 
 
 def _gate(found: Audit, options: Options) -> int:
-    if options.at_least is None:
-        return 0
-    low = found.at_most.low
-    if low >= options.at_least:
-        return 0
-    terminal.error(
-        f"robust accuracy may be as low as {percent(low)} (95 % interval), below the {percent(options.at_least)} that "
-        "--at-least asks for."
-    )
-    return 1
+    said = found.at_most.shortfall(options.at_least)
+    if said is not None:
+        terminal.error(f"{said} (--at-least).")
+    return int(said is not None)
 
 
 def _stand_ins(texts: tuple[str, ...]) -> dict[str, None]:

@@ -11,8 +11,8 @@ from struthio.audit.summary import Audit, Verdict
 from struthio.cli import terminal
 from struthio.cli.audit import Options
 from struthio.report import table
-from struthio.report.numbers import percent, seconds_text, size_text
-from struthio.shares import Share
+from struthio.report.numbers import seconds_text, size_text
+from struthio.shares import Share, percent
 
 
 def tell(found: Audit, options: Options, other: Audit | None) -> None:

@@ -24,7 +24,7 @@ from struthio.data import Samples, load_data
 from struthio.data.files import writable_folder
 from struthio.meter import BudgetSpent, Ended
 from struthio.models import Endpoint, Prepared, prepare
-from struthio.report.numbers import percent
+from struthio.shares import percent
 from struthio.types import Threat
 
 VALUES = 4_000_000  # input values at once, so that a batch of photographs fits into memory

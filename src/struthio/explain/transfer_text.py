@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from struthio.report.numbers import percent
+from struthio.shares import percent
 
 if TYPE_CHECKING:
     from struthio.explain.matrix import TransferMatrix

@@ -21,8 +21,8 @@ from struthio.data.sets import OFFLINE
 from struthio.report import junit, sarif
 from struthio.report.audit_figures import Curve, Piece, curve, pieces
 from struthio.report.audit_rows import NORMS, Gallery, gallery
-from struthio.report.numbers import percent, seconds_text, size_text
-from struthio.shares import Share
+from struthio.report.numbers import seconds_text, size_text
+from struthio.shares import Share, percent
 
 HERE = Path(__file__).parent
 CLASSES = 20  # that are shown where there are more
@@ -85,7 +85,7 @@ def page(store: Store, found: Audit, at_least: float | None = None) -> str:
         worst=None if found.worst is None else (Share(found.worst.held, found.worst.rows), pieces(found.worst)),
         doubts=_doubts(found),
         looked_for={name: kind for name, kind in KINDS.items() if name not in BY_HAND},
-        gate=None if at_least is None or not sections else (at_least, found.at_most.low, found.at_most.low >= at_least),
+        gate=None if at_least is None or not sections else (at_least, found.at_most),
         command=command(job),
         totals=_totals(found),
         few_errors=ERRORS,

@@ -6,8 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 
 from struthio.audit.summary import Audit, Verdict
-from struthio.report.numbers import percent
-from struthio.shares import Share
+from struthio.shares import Share, percent
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 TOGETHER = "all threats together"
@@ -40,11 +39,7 @@ def document(found: Audit, at_least: float | None = None) -> str:
 def _case(found: Audit, text: str, share: Share, at_least: float | None, verdict: Verdict | None) -> ET.Element:
     seconds = 0.0 if verdict is None else verdict.seconds
     case = ET.Element("testcase", classname=_clean(found.job["model"]), name=_clean(text), time=f"{seconds:.3f}")
-    if at_least is not None and share.low < at_least:
-        said = (
-            f"robust accuracy may be as low as {percent(share.low)} (95 % interval), below the {percent(at_least)} "
-            "that was asked for"
-        )
+    if said := share.shortfall(at_least):
         failure = ET.SubElement(case, "failure", message=said, type="BelowGate")
         failure.text = _interval("robust accuracy is at most", share)
     out = ET.SubElement(case, "system-out")

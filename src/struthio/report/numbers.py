@@ -5,17 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-
-def percent(share: float) -> str:
-    """A share of one as a percentage that never rounds to a false 0 or 100."""
-    if share == 0 or share == 1:
-        return f"{share:.0%}".replace("%", " %")
-    if share >= 0.9999:
-        return ">99.99 %"
-    if share < 0.0001:
-        return "<0.01 %"
-    digits = 2 if share > 0.99 or share < 0.01 else 1
-    return f"{100 * share:.{digits}f} %"
+from struthio.shares import percent
 
 
 def likely(probability: float) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from struthio._version import __version__
 from struthio.audit.doubts import KINDS
 from struthio.audit.summary import Audit
-from struthio.report.numbers import percent
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 BELOW, FAILED = "below-gate", "model-error"
@@ -46,12 +45,8 @@ def document(found: Audit, at_least: float | None = None) -> dict[str, Any]:
             row, what = next(iter(verdict.errors.items()))
             said = f"{text}: the model failed on {len(verdict.errors)} rows; row {row}: {what}"
             results.append(_result(found, FAILED, text, said))
-    if at_least is not None and found.threats and found.at_most.low < at_least:
-        said = (
-            f"Robust accuracy may be as low as {percent(found.at_most.low)} (95 % interval; {found.at_most.count} of "
-            f"{found.at_most.of} rows stand), below the {percent(at_least)} that was asked for."
-        )
-        results.append(_result(found, BELOW, " ".join(found.threats), said))
+    if found.threats and (missed := found.at_most.shortfall(at_least)):
+        results.append(_result(found, BELOW, " ".join(found.threats), f"{missed[0].upper()}{missed[1:]}."))
     driver = {"name": "struthio", "version": __version__, "rules": [_rule(name) for name in RULES]}
     run = {
         "tool": {"driver": driver},

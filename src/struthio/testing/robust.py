@@ -36,11 +36,7 @@ def assert_robust(
         AssertionError: where the lower limit is below the share; it names the figures and the doubts.
     """
     found = audit(model, data, threats, **options)
-    share = found.at_most
-    doubts = ", ".join(doubt.name for doubt in found.doubts) or "none"
-    if share.low < at_least:
-        raise AssertionError(
-            f"robust accuracy is at most {share.share:.1%} ({share.count} of {share.of} rows; 95 % interval "
-            f"{share.low:.1%} to {share.high:.1%}), and {at_least:.1%} was asked for. Doubts: {doubts}."
-        )
+    if said := found.at_most.shortfall(at_least):
+        doubts = ", ".join(doubt.name for doubt in found.doubts) or "none"
+        raise AssertionError(f"{said}. Doubts: {doubts}.")
     return found
