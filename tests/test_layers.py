@@ -11,13 +11,13 @@ import struthio as st
 
 SOURCE = Path(st.__file__).parent
 LEVELS = [  # each may import from its own and from those above it
-    {"_version", "types", "rows", "describe", "checks", "rooms", "shares"},
+    {"_version", "types", "rows", "describe", "checks", "listed", "rooms", "shares"},
     {"threats", "losses", "gradients", "goals", "result", "meter", "models", "data", "zoo"},
     {"defenses", "detectors", "certify"},
     {"attacks"},
     {"train", "physical", "text", "rl"},
     {"audit"},
-    {"report", "explain"},
+    {"report", "explain", "gauntlet"},
     {"cli", "studio", "papers", "testing", "__main__"},
 ]
 APART = {"train", "physical", "text", "rl"}  # the domains, which do not import each other

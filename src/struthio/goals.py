@@ -172,6 +172,46 @@ class Both:
         return Both(self.first[rows], self.second[rows])
 
 
+@dataclass(frozen=True)
+class Evade:
+    """Reach a goal on a model that may abstain, unnoticed: the last class, abstaining, must not win.
+
+    A model such as `struthio.detectors.Guarded` gives the last of its outputs to abstaining. The search works on
+    whichever is further away, the inner goal on the other classes or not being flagged, both in the units of the same
+    loss (Carlini and Wagner, 2017, arXiv 1705.07263; Tramer et al., 2020, arXiv 2002.08347).
+
+    Args:
+        goal: what is wanted of the classes.
+    """
+
+    goal: Goal
+
+    def check(self, x: Tensor) -> None:
+        """Raise UserError where the inner goal does not fit the rows."""
+        self.goal.check(x)
+
+    def success(self, outputs: Tensor) -> Tensor:
+        """Rows where the inner goal is reached and the row is not flagged, bool [n]."""
+        return self.goal.success(outputs[:, :-1]) & (outputs.argmax(1) != outputs.shape[1] - 1) & _answered(outputs)
+
+    def score(self, loss: Loss, outputs: Tensor) -> Tensor:
+        """The smaller of the inner score and the loss away from abstaining, [n]."""
+        last = torch.full((len(outputs),), outputs.shape[1] - 1, device=outputs.device)
+        return torch.minimum(self.goal.score(loss, outputs[:, :-1]), loss.away(outputs, last))
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """Raise UserError where the inner goal does not fit the classes."""
+        self.goal.check_outputs(outputs[:, :-1])
+
+    def __getitem__(self, rows: Rows) -> Evade:
+        return Evade(self.goal[rows])
+
+
+def against(labels: Tensor, abstains: bool = False) -> Untargeted | Evade:
+    """Any class but the label; of a model that abstains, any class but the label and unnoticed."""
+    return Evade(Untargeted(labels)) if abstains else Untargeted(labels)
+
+
 @torch.no_grad()
 def least_likely(model: Model, x: Tensor) -> Targeted:
     """The goal of the class that the model finds least likely for each row (Kurakin et al., 2016, arXiv 1607.02533)."""

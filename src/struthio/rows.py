@@ -106,6 +106,17 @@ class RowGenerator:
         bits = _shift(self._bits(math.prod(shape)), 40)
         return (bits.to(dtype) * 2.0**-24).reshape(len(self), *shape)
 
+    def ahead(self, draws: int, count: int) -> Tensor:
+        """The uniform numbers of so many draws to come, float64 [n, draws, count], as `uniform` gives them one by one.
+
+        For loops whose draws are too small to pay for a call each; one that needs fewer numbers takes the first ones.
+        """
+        turns = torch.arange(self.draws + 1, self.draws + draws + 1, device=self.keys.device)
+        self.draws += draws
+        streams = _mix(self.keys[:, None] + turns * _signed(0xD1342543DE82EF95))
+        counters = torch.arange(1, count + 1, device=self.keys.device) * _GOLDEN
+        return _shift(_mix(streams[:, :, None] + counters), 40).to(torch.float64) * 2.0**-24
+
     def normal(self, shape: tuple[int, ...] | torch.Size = (), dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal numbers, [n, *shape] (Box and Muller, 1958)."""
         count = math.prod(shape)

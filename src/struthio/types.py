@@ -152,3 +152,21 @@ class Attack(Protocol):
     def __call__(self, model: Model, x: Tensor, goal: Goal, threat: Threat, generator: Any = 0) -> Result:
         """Attack every row of x."""
         ...
+
+
+class Detector(Protocol):
+    """Judges an input: a score a row, and a line above which a row is flagged."""
+
+    threshold: Tensor
+
+    def score(self, x: Tensor) -> Tensor:
+        """How suspicious each row is, [n]: higher is more suspicious."""
+        ...
+
+    def calibrate(self, x: Tensor, fpr: float = 0.05) -> Detector:
+        """Set the threshold by clean rows, of which this share may be flagged."""
+        ...
+
+    def excess(self, x: Tensor) -> Tensor:
+        """How far above the threshold each row is, [n], in a unit that can be set beside logits."""
+        ...

@@ -133,6 +133,17 @@ def test_the_smallest_radius_is_the_exact_distance(kind, p, attack):
     assert (result.size <= 1.02 * exact).all()
 
 
+def test_each_row_keeps_the_smallest_win_of_several():
+    crude, fine = st.SmallestRadius(st.FGSM(), steps=2), st.DDN(steps=30)
+    turns = [st.RowGenerator.seeded(0, torch.arange(8)).fold(turn) for turn in range(2)]
+    alone = [one(NET, X, GOAL, st.L2(), turn) for one, turn in zip((crude, fine), turns, strict=True)]
+    both = st.SmallestOf((crude, fine))(NET, X, GOAL, st.L2())
+    size = torch.stack([torch.where(one.success, one.size, torch.inf) for one in alone])
+    assert torch.equal(both.size, size.min(0).values)
+    assert len(size.min(0).indices.unique()) == 2, "of these rows some are nearest by the one, some by the other"
+    assert torch.equal(both.forwards, alone[0].forwards + alone[1].forwards + 1)
+
+
 def test_the_smallest_number_of_values():
     """Weights 3, 2, 1 on values with room 1: a margin of 4 takes two of them."""
 
@@ -177,6 +188,7 @@ def test_without_radius_and_limits_there_is_no_end():
         st.Repeat(st.BIM(steps=3)),
         st.Cascade((st.FGSM(), st.BIM(steps=3))),
         st.SmallestRadius(st.BIM(steps=3)),
+        st.SmallestOf((st.BIM(steps=3),)),
         st.EachTarget(st.BIM(steps=3)),
         st.Repeat(st.Cascade((st.Repeat(st.BIM(steps=3)),))),
     ],
@@ -191,6 +203,7 @@ def test_norms_are_those_of_the_attacks_inside(attack):
     "make",
     [
         lambda: st.Cascade(()),
+        lambda: st.SmallestOf(()),
         lambda: st.Repeat(WEAK, 0),
         lambda: st.EachTarget(WEAK, 0),
         lambda: st.SmallestRadius(WEAK, steps=0),
@@ -200,3 +213,10 @@ def test_norms_are_those_of_the_attacks_inside(attack):
 def test_options_that_cannot_be_meant(make):
     with pytest.raises(UserError):
         make()
+
+
+def test_without_a_gradient_targets_come_in_the_order_of_scores():
+    estimated = st.PGD(steps=2, gradient=st.gradients.Estimated(sigma=0.03))
+    nearest, strongest = (st.EachTarget(estimated, 2, order=order) for order in ("distance", "score"))
+    model = st.scores_only(NET)
+    assert torch.equal(nearest(model, X, GOAL, THREAT).x_adv, strongest(model, X, GOAL, THREAT).x_adv)

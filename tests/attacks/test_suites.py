@@ -39,6 +39,14 @@ def test_every_part_fits_the_threat(level, threat):
         part.attack.fits(threat)
 
 
+def test_squares_go_on_from_slopes_and_begin_from_stripes_where_none_can_be_trusted():
+    for level in ("standard", "thorough"):
+        part = next(part for part in suite(level, st.Linf(0.1)) if part.name == "square")
+        assert part.attack.after is not None
+        assert part.blind.after is None
+        assert part.blind.queries >= 3000
+
+
 @pytest.mark.parametrize("threat", [st.L0(5), st.Spatial(angle=10, shift=0.1)])
 def test_threats_that_are_no_such_balls_have_their_own_suite(threat):
     for part in suite("standard", threat):

@@ -11,6 +11,7 @@ COMBINED = {
     "repeat": st.Repeat(st.PGD(steps=3), 2),
     "cascade": st.Cascade((st.FGSM(), st.APGD(steps=4))),
     "each target": st.EachTarget(st.PGD(steps=3), 2, order="distance"),
+    "smallest of": st.SmallestOf((st.FMN(steps=4), st.FMN(steps=3, step=0.5))),
     "smallest radius": st.SmallestRadius(st.PGD(steps=3), steps=3, first=1 / 16),
     "smallest radius of a cascade": st.SmallestRadius(st.Cascade((st.FGSM(), st.PGD(steps=3))), steps=2, first=1 / 8),
 }

@@ -125,3 +125,9 @@ def test_pixels_keep_all_channels_together():
     kept = project_l0(d, 1, None, pixels=False)
     assert int((kept != 0).sum()) == 1
     assert float(kept.max()) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("p", [math.inf, 2, 1])
+def test_a_whole_number_is_a_radius(p):
+    d, project = torch.tensor([[3.0, -0.5]]), {math.inf: project_linf, 2: project_l2, 1: project_l1}[p]
+    assert torch.equal(project(d, 1, None), project(d, 1.0, None))

@@ -3,7 +3,8 @@
 from struthio.attacks.advgan import AdvGAN
 from struthio.attacks.auto import APGD, APGDT
 from struthio.attacks.base import Attack
-from struthio.attacks.combine import Cascade, EachTarget, Repeat, SmallestRadius
+from struthio.attacks.combine import Cascade, EachTarget, Repeat, SmallestOf, SmallestRadius
+from struthio.attacks.fitted import adaptive
 from struthio.attacks.forging import Forged, forge
 from struthio.attacks.generative import Generative
 from struthio.attacks.minimal.alma import ALMA
@@ -43,6 +44,7 @@ from struthio.attacks.registry import ATTACKS, attack_class, make
 from struthio.attacks.shared import Fooling, Universal
 from struthio.attacks.shared_deepfool import UniversalDeepFool
 from struthio.attacks.shared_gradient import UniversalGradient
+from struthio.attacks.starts import OutputDiversified
 from struthio.attacks.substitute import Substitute, Substituted
 from struthio.attacks.suites import AutoAttack
 from struthio.attacks.transfer import DIFGSM, MIFGSM, NIFGSM, SINIFGSM, TIFGSM, VMIFGSM
@@ -94,11 +96,13 @@ __all__ = [
     "Generative",
     "GeoDA",
     "HopSkipJump",
+    "OutputDiversified",
     "RandomSearch",
     "RayS",
     "Repeat",
     "SigmaZero",
     "SimBA",
+    "SmallestOf",
     "SmallestRadius",
     "SparseFool",
     "SparseRS",
@@ -113,6 +117,7 @@ __all__ = [
     "UniversalDeepFool",
     "UniversalGradient",
     "Via",
+    "adaptive",
     "attack_class",
     "forge",
     "make",

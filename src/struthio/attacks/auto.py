@@ -13,11 +13,12 @@ from struthio.attacks.ascend import check_finite, check_options
 from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
 from struthio.attacks.combine import EachTarget, Repeat
+from struthio.attacks.starts import OnSphere, Start
 from struthio.attacks.task import Task, narrow, remaining
 from struthio.gradients import Autograd
 from struthio.losses import DLR, CrossEntropy
 from struthio.meter import Metered
-from struthio.rows import RowGenerator, norm, per_row, where_rows
+from struthio.rows import RowGenerator, per_row, where_rows
 from struthio.types import Goal, Gradient, Loss, State, Threat
 
 
@@ -38,6 +39,7 @@ class APGD(Attack):
         momentum: the share of the new step, against the last one.
         gradient: how the slope is found.
         keep: "first" lets a row leave as soon as it is won; "best" goes on to the highest loss.
+        start: where a row begins: OnSphere(), or OutputDiversified(). L1 begins on its own, larger balls.
     """
 
     paper: ClassVar[str] = "Croce, Hein, 2020, arXiv 2003.01690"
@@ -50,6 +52,7 @@ class APGD(Attack):
     momentum: float = 0.75
     gradient: Gradient = field(default_factory=Autograd)
     keep: str = "first"
+    start: Start = field(default_factory=OnSphere)
 
     def __post_init__(self) -> None:
         check_options(self.steps, None, self.keep)
@@ -71,7 +74,7 @@ class APGD(Attack):
         return threat.apply(x, self._run(task))
 
     def _run(self, task: Task) -> Tensor:
-        walk = Walk(self, task, task.threat.project(task.x, _on_the_sphere(task)))
+        walk = Walk(self, task, self.start(task, self.gradient))
         checkpoints = _checkpoints(self.steps)
         for step in range(self.steps):
             if not walk.look():
@@ -179,14 +182,6 @@ class Walk:
             z = self.state["z"]
             self.found.offer(self.task.rows, z, *self.task.judge(self.attack.loss, z))
         return self.found.value
-
-
-def _on_the_sphere(task: Task) -> Tensor:
-    """A random change scaled up to the radius."""
-    z = task.threat.sample(task.x, task.generator)
-    p = getattr(task.threat, "p", None)
-    eps = torch.as_tensor(task.threat.eps, dtype=z.dtype, device=z.device)
-    return z * per_row(eps / norm(z, torch.inf if p is None else p).clamp(min=1e-12), z)
 
 
 def _checkpoints(steps: int) -> dict[int, int]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
+from struthio.attacks.smallest import Smallest
 from struthio.checks import UserError
-from struthio.goals import Untargeted
-from struthio.gradients.autograd import NO_GRADIENT
+from struthio.goals import Evade, Untargeted
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator, where_rows
@@ -90,6 +90,39 @@ class Cascade(Attack):
 
 
 @dataclass(frozen=True)
+class SmallestOf(Attack):
+    """Several attacks on every row, each from its own random numbers, of which a row keeps its smallest win.
+
+    It is to smallest changes what `Cascade` is to a ball: no win ends the search. One attack given several times begins
+    several times: SmallestOf((ALMA(), BrendelBethge(steps=200), BrendelBethge(steps=200))).
+    """
+
+    paper: ClassVar[str] = ""
+
+    attacks: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise UserError("SmallestOf was given no attacks; at least one is needed.")
+
+    def fits(self, threat: Threat) -> None:
+        """Raise UserError where an attack inside is not defined in the threat's norm."""
+        for attack in self.attacks:
+            attack.fits(threat)
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The smallest win of all attacks."""
+        found, rows = Smallest(x), torch.arange(len(x), device=x.device)
+        for turn, attack in enumerate(self.attacks):
+            tried = attack.search(model, x, goal, threat, generator.fold(turn))
+            with torch.no_grad():
+                outputs = model(tried)
+            won = goal.success(outputs)
+            found.offer(rows, tried, threat.size(x, tried), goal.score(Margin(), outputs), won)
+        return found.inside(x, threat)
+
+
+@dataclass(frozen=True)
 class EachTarget(Attack):
     """Lead the attack to each of the likeliest wrong classes in turn; any wrong class is a success.
 
@@ -119,17 +152,24 @@ class EachTarget(Attack):
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best over all targets."""
-        if not isinstance(goal, Untargeted):
+        inner, unnoticed = (goal.goal, True) if isinstance(goal, Evade) else (goal, False)
+        if not isinstance(inner, Untargeted):
             raise UserError(
-                f"EachTarget leads away from labels; its goal must be Untargeted, not {type(goal).__name__}."
+                f"EachTarget leads away from labels; its goal must be Untargeted, not {type(inner).__name__}."
             )
         if self.order == "score":
             with torch.no_grad():
-                targets = _strongest(model(x), goal.labels, self.targets)
+                targets = _strongest(_classes(model(x), unnoticed), inner.labels, self.targets)
         else:
-            targets = _nearest(model, x, goal.labels, threat, self.candidates)[:, : self.targets]
-        goals = ((self.attack, Untargeted(goal.labels, column)) for column in targets.unbind(1))
+            targets = _nearest(model, x, inner.labels, threat, self.candidates, unnoticed)[:, : self.targets]
+        led = (Untargeted(inner.labels, column) for column in targets.unbind(1))
+        goals = ((self.attack, Evade(one) if unnoticed else one) for one in led)
         return _in_turn(goals, model, x, goal, threat, generator)
+
+
+def _classes(outputs: Tensor, unnoticed: bool) -> Tensor:
+    """The outputs that are classes: all but the last, which is abstaining, where the goal is to go unnoticed."""
+    return outputs[:, :-1] if unnoticed else outputs
 
 
 def _strongest(outputs: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -138,17 +178,23 @@ def _strongest(outputs: Tensor, labels: Tensor, count: int) -> Tensor:
     return wrong.argsort(1, descending=True)[:, : min(count, outputs.shape[1] - 1)]
 
 
-def _nearest(model: Metered, x: Tensor, labels: Tensor, threat: Threat, candidates: int) -> Tensor:
-    """The candidates in the order of their distance: the gap of the logits over what the steepest unit step closes."""
+def _nearest(
+    model: Metered, x: Tensor, labels: Tensor, threat: Threat, candidates: int, unnoticed: bool = False
+) -> Tensor:
+    """The candidates in the order of their distance: the gap of the logits over what the steepest unit step closes.
+
+    Where no gradient arrives, in the order of their scores.
+    """
     with torch.enable_grad():
         z = threat.zero(x).requires_grad_()
-        outputs = model(threat.apply(x, z))
-        if not outputs.requires_grad:
-            raise UserError(NO_GRADIENT)
+        outputs = _classes(model(threat.apply(x, z)), unnoticed)
         classes = _strongest(outputs.detach(), labels, candidates)
+        if not outputs.requires_grad:
+            return classes  # slopes that are estimated from answers are too dear for an order
         gaps = (outputs.gather(1, labels[:, None]) - outputs.gather(1, classes)).unbind(1)
         slopes = [
-            torch.autograd.grad(gap.sum(), z, retain_graph=rank + 1 < len(gaps))[0] for rank, gap in enumerate(gaps)
+            torch.autograd.grad(gap.sum(), z, retain_graph=rank + 1 < len(gaps), materialize_grads=True)[0]
+            for rank, gap in enumerate(gaps)
         ]
         z = z.detach()
         ways = [threat.useful(x, z, -slope) for slope in slopes]

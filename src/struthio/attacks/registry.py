@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from typing import Any
 
 from struthio.attacks.base import Attack
-from struthio.checks import UserError, near_misses
+from struthio.listed import check_options, find
 
 ATTACKS: dict[str, str] = {
     "fgsm": "struthio.attacks.pgd:FGSM",
@@ -62,18 +61,12 @@ ATTACKS: dict[str, str] = {
 
 def attack_class(name: str) -> type[Attack]:
     """The attack of this name. Raises UserError with the nearest names where there is none."""
-    if name.lower() not in ATTACKS:
-        raise UserError(f"no attack is called {name!r}. {near_misses(name, list(ATTACKS), 'attacks')}")
-    module, _, attribute = ATTACKS[name.lower()].partition(":")
-    found: type[Attack] = getattr(importlib.import_module(module), attribute)
+    found: type[Attack] = find(name, ATTACKS, "attack", "attacks")
     return found
 
 
 def make(name: str, **options: Any) -> Attack:
     """An attack by name with options by name. Raises UserError for an unknown option, listing those that exist."""
     kind = attack_class(name)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for option in options:
-        if option not in known:
-            raise UserError(f"{name} has no option {option!r}. {near_misses(option, known, 'options')}")
+    check_options(name, options, (field.name for field in dataclasses.fields(kind)))
     return kind(**options)

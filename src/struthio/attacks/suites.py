@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -17,6 +17,7 @@ from struthio.attacks.pgd import PGD
 from struthio.attacks.queries.random_search import RandomSearch
 from struthio.attacks.queries.sparse_rs import SparseRS
 from struthio.attacks.queries.square import Square
+from struthio.attacks.starts import OnSphere, OutputDiversified
 from struthio.losses import LogitGap, Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator
@@ -34,12 +35,14 @@ class Part:
         attack: what is run.
         share: of the rows that still stand, the share that gets it: those nearest to the border.
         queries: whether it asks for scores alone, and no gradient.
+        blind: what is run in its place, and on every row, where slopes cannot be trusted.
     """
 
     name: str
     attack: Attack
     share: float = 1.0
     queries: bool = False
+    blind: Attack | None = None
 
 
 Suite = tuple[Part, ...]
@@ -86,8 +89,8 @@ def suite(level: str, threat: Threat) -> Suite:
     """The attacks of a level, cheap ones first.
 
     A few steps on the margin bring down nearly all rows that can fall; the likeliest targets, by a first-order estimate
-    of their distance, take most of the rest; queries are spent on the rows that came nearest to the border, because
-    almost all that gradients miss is there.
+    of their distance, and restarts from where the outputs are spread out take most of the rest; queries are spent on
+    the rows that came nearest to the border, because almost all that gradients miss is there.
 
     Args:
         level: "quick", "standard", "thorough", or "standard-aa" for AutoAttack as published.
@@ -107,28 +110,40 @@ def suite(level: str, threat: Threat) -> Suite:
 
 
 def _balls(level: str) -> Suite:
-    """Linf, L2 and L1."""
+    """Linf, L2 and L1. Squares go on from where a slope came to; where none can be trusted they begin from stripes."""
+
+    def away(steps: int, restarts: int = 1) -> Attack:
+        start = OutputDiversified() if restarts > 1 else OnSphere()
+        return APGD(steps, restarts=restarts, loss=Margin(), start=start)
 
     def toward(steps: int, targets: int) -> Attack:
         return EachTarget(APGD(steps, loss=LogitGap()), targets, order="distance")
 
-    first = Part("margin", APGD(20, loss=Margin()))
+    def squares(queries: int, share: float, steps: int) -> Part:
+        blind = Square(max(queries, 3000), rescale_schedule=True)
+        return Part("square", replace(blind, queries=queries, after=away(steps)), share, queries=True, blind=blind)
+
     if level == "quick":
-        return (first, Part("targets", toward(20, 3), share=0.25))
+        return (
+            Part("margin", away(8)),
+            Part("targets", toward(20, 2), share=0.15),
+            Part("restarts", away(20, restarts=5), share=0.04),
+        )
     if level == "standard":
         return (
-            first,
-            Part("targets", toward(20, 3), share=0.5),
-            Part("more targets", toward(40, 9), share=0.05),
-            Part("square", Square(3000, rescale_schedule=True), share=0.05, queries=True),
+            Part("margin", away(20)),
+            Part("targets", toward(20, 3), share=0.25),
+            Part("restarts", away(20, restarts=5), share=0.1),
+            squares(1000, 0.05, steps=20),
         )
     return (
-        first,
+        Part("margin", away(20)),
         Part("targets", toward(20, 3)),
-        Part("restarts", APGD(100, restarts=2, loss=Margin()), share=0.5),
-        Part("more targets", toward(100, 9), share=0.25),
-        Part("fab-t", FABT(), share=0.1),
-        Part("square", Square(5000, rescale_schedule=True), share=0.25, queries=True),
+        Part("restarts", away(100, restarts=5), share=0.25),
+        Part("more targets", toward(100, 9), share=0.1),
+        Part("fab-t", FABT(), share=0.05),
+        squares(5000, 0.25, steps=100),
+        Part("square from stripes", Square(5000, rescale_schedule=True), share=0.1, queries=True),
     )
 
 

@@ -83,21 +83,21 @@ class Diverse:
         offset = torch.where(plain[:, None], 0.0, offset)
 
         def view(point: Tensor) -> Tensor:
-            return _place(see(point), side, offset)
+            return placed(see(point), side, offset, z.shape[-2:])
 
         return self.inner(model, view, z, score, generator)
 
 
-def _place(x: Tensor, side: Tensor, offset: Tensor) -> Tensor:
-    """Each picture shrunk to `side` [n, 2] (height, width) and put at `offset` [n, 2] on black, bilinearly."""
-    height, width = x.shape[-2:]
+def placed(x: Tensor, side: Tensor, offset: Tensor, size: torch.Size, mode: str = "bilinear") -> Tensor:
+    """Each picture scaled to `side` [n, 2] (height, width) and put at `offset` [n, 2] on black of a size (h, w)."""
+    height, width = size
     lines = torch.arange(height, dtype=x.dtype, device=x.device)
     columns = torch.arange(width, dtype=x.dtype, device=x.device)
     v = (lines[None] + 0.5 - offset[:, :1]) / side[:, :1] * 2 - 1
     u = (columns[None] + 0.5 - offset[:, 1:]) / side[:, 1:] * 2 - 1
     grid = torch.stack([u[:, None, :].expand(-1, height, -1), v[:, :, None].expand(-1, -1, width)], -1)
     inside = (grid.abs() < 1).all(-1)[:, None]
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False) * inside
+    return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False) * inside
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from struthio.models.normalize import Normalize
 from struthio.models.onnxruntime import OnnxRuntime
 from struthio.models.sklearn import SklearnScores
 from struthio.models.speed import Prepared, prepare
-from struthio.models.stand_in import StandIn, with_stand_ins
+from struthio.models.stand_in import StandIn, declared, declared_random, with_stand_ins
 from struthio.models.views import LabelsOnly, LogitEnsemble, Logits, ScoresOnly, labels_only, scores_only
 from struthio.models.weights import load_weights
 from struthio.models.wire import Request
@@ -27,6 +27,8 @@ __all__ = [
     "SklearnScores",
     "StandIn",
     "check_contract",
+    "declared",
+    "declared_random",
     "labels_only",
     "load",
     "load_weights",

@@ -44,19 +44,33 @@ def with_stand_ins(model: nn.Module, stand_ins: Mapping[str, Callable[[Tensor], 
 
     Args:
         model: any module.
-        stand_ins: from the name of a part, as in `model.named_modules()`, to what the gradient is taken of (None: the
-            identity).
+        stand_ins: from the name of a part, as in `model.named_modules()` ("" for all of it), to what the gradient is
+            taken of (None: the identity).
 
     Raises:
         UserError: where no part has such a name.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     twin = copy.deepcopy(model, dict(shared))
-    names = [name for name, _ in twin.named_modules() if name]
+    names = [name for name, _ in twin.named_modules()]
     # Deepest first, so that a part within another is still found under its name.
-    for name, instead in sorted(stand_ins.items(), key=lambda item: -item[0].count(".")):
+    for name, instead in sorted(stand_ins.items(), key=lambda item: (not item[0], -item[0].count("."))):
         if name not in names:
-            raise UserError(f"the model has no part {name!r}. {near_misses(name, names, 'parts')}")
+            raise UserError(f"the model has no part {name!r}. {near_misses(name, names[1:], 'parts')}")
+        if not name:
+            return StandIn(twin, instead)  # which is the last
         parent, _, leaf = name.rpartition(".")
         setattr(twin.get_submodule(parent), leaf, StandIn(twin.get_submodule(name), instead))
     return twin
+
+
+def declared(model: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The stand-ins that parts bring along, in an attribute `stand_in`, by name; "" is the model itself."""
+    named = ((name, getattr(part, "stand_in", None)) for name, part in model.named_modules())
+    return {name: stand_in for name, stand_in in named if stand_in is not None}
+
+
+def declared_random(model: object) -> bool:
+    """Whether a part says of itself that it is random, in an attribute `random`."""
+    parts = model.modules() if isinstance(model, nn.Module) else (model,)
+    return any(getattr(part, "random", False) is True for part in parts)

@@ -24,7 +24,7 @@ def clip(d: Tensor, room: Room) -> Tensor:
 
 def project_linf(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
     """The nearest change with every entry within eps and between the limits."""
-    within = d.clamp(-eps, eps) if isinstance(eps, float) else torch.minimum(torch.maximum(d, -eps), eps)
+    within = d.clamp(-eps, eps) if isinstance(eps, (int, float)) else torch.minimum(torch.maximum(d, -eps), eps)
     return clip(within, room)
 
 

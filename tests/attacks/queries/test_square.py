@@ -187,3 +187,36 @@ def test_as_a_plain_loop():
         found, asked = plain_square(model, x[row], labels[row], 0.04, generator, 80)
         torch.testing.assert_close(result.x_adv[row], found, atol=1e-12, rtol=0)
         assert int(result.forwards[row]) == asked + 1
+
+
+class Nearly(st.FGSM):
+    """The step along the slope, with its sign turned in a few values."""
+
+    def search(self, model, x, goal, threat, generator):
+        z = (super().search(model, x, goal, threat, generator) - x).flatten(1)
+        return x + torch.cat([-z[:, :6], z[:, 6:]], 1).reshape(x.shape)
+
+
+def test_squares_go_on_from_where_another_attack_came_to():
+    """Its points are where the climb begins, so they are never lost, and what it wins stays won."""
+    model, x, labels = amid_the_limits()
+    goal, threat = st.Untargeted(labels), st.Linf(1.05 * exact_distance(model, x, labels, math.inf))
+    near = Nearly()(model, x, goal, threat)
+    assert not near.success.any()
+    first = Square(queries=1, after=Nearly())(model, x, goal, threat)
+    torch.testing.assert_close(first.x_adv, near.x_adv)
+    assert (first.backwards == 1).all()
+    further = Square(queries=60, p_init=0.05, after=Nearly())(model, x, goal, threat)
+    assert (further.score > near.score).all()
+    won = st.FGSM()(model, x, goal, threat)
+    assert won.success.all()
+    torch.testing.assert_close(Square(after=st.FGSM())(model, x, goal, threat).x_adv, won.x_adv)
+
+
+def test_random_numbers_drawn_ahead_are_those_drawn_one_by_one():
+    one, ahead = (RowGenerator.seeded(5, torch.arange(3)) for _ in range(2))
+    one.uniform(), ahead.uniform()
+    drawn = ahead.ahead(4, 5)
+    for turn in range(4):
+        assert one.uniform((5 - turn,), torch.float64).equal(drawn[:, turn, : 5 - turn])
+    assert one.normal((2,)).equal(ahead.normal((2,)))

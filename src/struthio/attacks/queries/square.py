@@ -13,13 +13,14 @@ from struthio.attacks.ascend import check_finite
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import climb
 from struthio.attacks.queries.places import changes_values
-from struthio.attacks.queries.windows import as_pictures, pyramids, sides, signs, windows
+from struthio.attacks.queries.windows import as_pictures, pyramids, sides, signs, window, windows
 from struthio.attacks.task import Task
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator, norm, per_row
 from struthio.types import Goal, Loss, State, Threat
 
+AHEAD = 64  # questions whose random numbers are drawn at once
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # questions of 10,000 after which squares halve in area
 
 
@@ -38,6 +39,8 @@ class Square(Attack):
         rescale_schedule: shrink the squares over `queries` instead of over 10,000 questions; the standard AutoAttack
             does not.
         loss: what has to rise; the paper takes CrossEntropy() for a target.
+        after: an attack from whose best points the squares go on, in place of stripes; its own questions come first. On
+            rows that a slope brings near the border and not over it, a third of the questions is then enough.
     """
 
     paper: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein, 2020, arXiv 1912.00049"
@@ -48,6 +51,7 @@ class Square(Attack):
     p_init: float = 0.8
     rescale_schedule: bool = False
     loss: Loss = field(default_factory=Margin)
+    after: Attack | None = None
 
     def __post_init__(self) -> None:
         checks.count(self.queries, "queries")
@@ -57,6 +61,8 @@ class Square(Attack):
         """Raise UserError where the threat has another norm, or none."""
         super().fits(threat)
         changes_values(threat, "Square")
+        if self.after is not None:
+            self.after.fits(threat)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The first win, or the best of all squares."""
@@ -64,8 +70,11 @@ class Square(Attack):
         return climb(model, x, goal, threat, generator, queries=self.queries, rule=self, loss=self.loss)
 
     def start(self, task: Task) -> State:
-        """Nothing is remembered but the best point."""
-        return {}
+        """Where another attack came to, if one goes before."""
+        if self.after is None:
+            return {}
+        found = self.after.search(task.model, task.x, task.goal, task.threat, task.generator.fold(1))
+        return {"first": found.detach() - task.x}
 
     def learn(self, state: State, rose: Tensor) -> State:
         """Nothing is remembered but the best point."""
@@ -74,10 +83,18 @@ class Square(Attack):
     def propose(self, task: Task, z: Tensor, state: State, query: int) -> tuple[Tensor, State]:
         """The start, then the best point with one more square."""
         p = getattr(task.threat, "p", torch.inf)
+        if query == 0 and self.after is not None:
+            return task.threat.project(task.x, state["first"]), {}
         if query == 0:
             return (_stripes(task) if p == torch.inf else _tiles(task, p)), state
         share = self._share(query - 1)
-        return (_square(task, z, share) if p == torch.inf else _pyramids(task, z, share, p)), state
+        if p != torch.inf:
+            return _pyramids(task, z, share, p), state
+        turn = (query - 1) % AHEAD
+        if turn == 0 or "drawn" not in state:
+            count = min(AHEAD, self.queries - query)
+            state = {"drawn": task.generator.ahead(3 * count, as_pictures(task.x).shape[1])}
+        return _square(task, z, share, state["drawn"][:, 3 * turn : 3 * turn + 3]), state
 
     def _share(self, query: int) -> float:
         """The share of the picture that a square covers."""
@@ -92,12 +109,19 @@ def _stripes(task: Task) -> Tensor:
     return task.threat.project(task.x, stripes.reshape(task.x.shape) * per_row(task.threat.eps, task.x))
 
 
-def _square(task: Task, z: Tensor, share: float) -> Tensor:
-    """One square of +eps or -eps a channel; the opposite where that is what is there."""
+def _square(task: Task, z: Tensor, share: float, drawn: Tensor) -> Tensor:
+    """One square of +eps or -eps a channel; the opposite where that is what is there.
+
+    Args:
+        task: the rows in play.
+        z: the best change so far [n, ...].
+        share: of the picture that the square covers.
+        drawn: uniform numbers for its top, its left side and its signs [n, 3, c].
+    """
     c, h, w = as_pictures(z).shape[1:]
-    place = windows(task.generator, sides(share, h, w), h, w)[:, None].expand(-1, c, -1)
+    place = window(drawn[:, 0, 0], drawn[:, 1, 0], sides(share, h, w), h, w)[:, None].expand(-1, c, -1)
     eps = per_row(task.threat.eps, z).reshape(-1, 1, 1)
-    fill = (signs(task.generator, (c, 1), z.dtype) * eps).expand(place.shape)
+    fill = (torch.where(drawn[:, 2, :, None] < 0.5, -1.0, 1.0).to(z.dtype) * eps).expand(place.shape)
 
     def filled(fill: Tensor) -> Tensor:
         return task.threat.project(task.x, z.reshape(len(z), c, -1).scatter(2, place, fill).reshape(z.shape))

@@ -36,10 +36,20 @@ def sides(share: float, h: int, w: int, least: int = 1, odd: bool = False) -> tu
 
 def windows(generator: RowGenerator, size: tuple[int, int], h: int, w: int) -> Tensor:
     """For each row the places of a window, every position equally likely: numbers of pixels, int64 [n, size]."""
-    top, left = generator.integers(h - size[0] + 1), generator.integers(w - size[1] + 1)
-    lines = torch.arange(size[0], device=top.device) + top[:, None]
-    columns = torch.arange(size[1], device=top.device) + left[:, None]
-    return (lines[:, :, None] * w + columns[:, None, :]).flatten(1)
+    return window(generator.uniform((), torch.float64), generator.uniform((), torch.float64), size, h, w)
+
+
+def window(down: Tensor, across: Tensor, size: tuple[int, int], h: int, w: int) -> Tensor:
+    """The places of a window so far down and across, each a share in [0, 1) a row, int64 [n, size]."""
+    top, left = (down * (h - size[0] + 1)).long(), (across * (w - size[1] + 1)).long()
+    return (top * w + left)[:, None] + _offsets(size, w, top.device)
+
+
+@functools.cache
+def _offsets(size: tuple[int, int], w: int, device: torch.device) -> Tensor:
+    """Where the pixels of a window are, counted from its first."""
+    lines, columns = torch.arange(size[0], device=device), torch.arange(size[1], device=device)
+    return (lines[:, None] * w + columns).flatten()
 
 
 def signs(generator: RowGenerator, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
