@@ -124,7 +124,7 @@ def bounds(
     checks.one_of(method, ("interval", "crown-interval", "crown", "alpha"), "method")
     threat.check(x)
     network, region = trace(model, x), region_of(threat, x)
-    state = bounded(network, region, method in ("crown", "alpha"), values)
+    state = bounded(network, region, method in ("crown", "alpha"), values, method != "interval")
     least, most = (edge.flatten(1) for edge in state.intervals[-1])
     if method == "interval":
         return least, most
@@ -146,7 +146,7 @@ def _lower(name: str, network: Network, region: Region, labels: Tensor, values: 
     """Lower bounds [n] on the least margin of these rows by one method."""
     if name == "lipschitz":
         return _by_lipschitz(network, region, labels)
-    state = bounded(network, region, name in ("crown", "alpha"), values)
+    state = bounded(network, region, name in ("crown", "alpha"), values, name != "interval")
     low, high = (edge.flatten(1) for edge in state.intervals[-1])
     others = high.scatter(1, labels[:, None], -torch.inf).amax(1)
     plain = low.gather(1, labels[:, None]).flatten() - others
@@ -164,10 +164,16 @@ def least_margin(state: Bounded, labels: Tensor, steps: int = 0) -> Tensor:
         labels: int64 [n].
         steps: of the slopes' optimiser.
     """
-    classes = state.network.nodes[-1].shape.numel()
-    one_hot = torch.eye(classes, dtype=torch.float64, device=labels.device)
+    a, rows = margin_questions(state.network, labels)
+    return state.lowest(a, rows, steps).reshape(len(labels), -1).amin(1)
+
+
+def margin_questions(network: Network, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The logit of each label minus each other, as coefficients [n * (classes - 1), classes], and each one's row."""
+    like = network.nodes[-1].like
+    one_hot = torch.eye(network.nodes[-1].shape.numel(), dtype=like.dtype, device=labels.device)
     rows, others = (one_hot[labels] == 0).nonzero(as_tuple=True)
-    return state.lowest(one_hot[labels[rows]] - one_hot[others], rows, steps).reshape(len(labels), -1).amin(1)
+    return one_hot[labels[rows]] - one_hot[others], rows
 
 
 def _by_lipschitz(network: Network, region: Region, labels: Tensor) -> Tensor:

@@ -51,6 +51,23 @@ class Bounded:
         end = len(self.network.nodes) - 1
         return self._in_parts(end, a.reshape(len(a), *self.network.nodes[end].shape), rows, steps)
 
+    def by_intervals(self, a: Tensor, rows: Tensor) -> Tensor:
+        """Lower bounds [m] of a . outputs as `lowest`, by intervals alone.
+
+        The last affine operations are taken as one with a, which is less than bounding each output by itself.
+        """
+        number = len(self.network.nodes) - 1
+        a, constant = a.reshape(len(a), *self.network.nodes[number].shape), a.new_zeros(len(a))
+        while self.network.nodes[number].relaxation is None and len(self.network.nodes[number].sources) == 1:
+            node = self.network.nodes[number]
+            constant = constant + (a * node.offset).flatten(1).sum(1)
+            (a,), (number,) = node.back(a), node.sources
+        if number == 0:
+            return constant + self.region.lowest(a, rows)
+        low, high = self.intervals[number]
+        middle, half = ((high + low) / 2)[rows], ((high - low) / 2)[rows]
+        return constant + (a * middle - a.abs() * half).flatten(1).sum(1)
+
     def line(self, a: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The line below a . outputs: coefficients of the input, [m, 1, ...], and a constant, [m]."""
         end = len(self.network.nodes) - 1
@@ -148,8 +165,7 @@ class Bounded:
         return low.reshape(-1, *shape), high.reshape(-1, *shape)
 
 
-@torch.no_grad()
-def bounded(network: Network, region: Region, linear: bool = True, values: int = VALUES) -> Bounded:
+def bounded(network: Network, region: Region, linear: bool = True, values: int = VALUES, lines: bool = True) -> Bounded:
     """Intervals of every node, and lines around every nonlinear one.
 
     Args:
@@ -157,6 +173,7 @@ def bounded(network: Network, region: Region, linear: bool = True, values: int =
         region: where each row may be.
         linear: whether linear bounds narrow the input of every nonlinear operation (CROWN); else intervals alone do.
         values: how many coefficients may be held at a time for one node.
+        lines: whether lines are wanted at all; without them `by_intervals` alone can be asked.
     """
     intervals: list[Interval] = [(region.low, region.high)]
     state = Bounded(network, region, intervals, {}, values)
@@ -172,7 +189,8 @@ def bounded(network: Network, region: Region, linear: bool = True, values: int =
             intervals[source] = state.narrowed(source)
             done.add(source)
         low, high = intervals[source]
-        state.enclosures[number] = node.relaxation.enclose(low, high)
+        if lines or linear:
+            state.enclosures[number] = node.relaxation.enclose(low, high)
         intervals.append(node.relaxation.interval(low, high))
         mixed.append(_mixed(node, mixed))
     return state

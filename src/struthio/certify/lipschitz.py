@@ -106,14 +106,16 @@ def _by_layer(node: Node) -> float | None:
         if isinstance(matrix, Tensor) and matrix.numel() * min(matrix.shape) < WORK:
             return float(torch.linalg.matrix_norm(matrix, 2))
     if node.op is aten.convolution.default and isinstance(args[1], Tensor) and args[1].ndim == 4 and not args[6]:
-        return convolution_norm(args[1], node.shapes[0][2:], args[3], args[4], args[5], args[8])
+        norm = convolution_norm(args[1], node.shapes[0][2:], args[3], args[4], args[5], args[8])
+        return None if norm is None else float(norm)
     return None
 
 
 def convolution_norm(
     kernel: Tensor, size: tuple[int, ...], stride: list[int], padding: list[int], dilation: list[int], groups: int
-) -> float | None:
-    """An upper bound on the spectral norm of a convolution with zero padding; None where it would cost too much.
+) -> Tensor | None:
+    """An upper bound on the spectral norm of a convolution with zero padding, with its gradient; None where it would
+    cost too much.
 
     A stride of s reads a picture as one with s * s times as many channels, which keeps all lengths.
 
@@ -138,4 +140,5 @@ def convolution_norm(
     if grid[0] * (grid[1] // 2 + 1) * groups * outs * ins * min(outs, ins) > WORK:
         return None
     waves = torch.fft.rfft2(blocks, s=grid).permute(0, 3, 4, 1, 2)
-    return float(torch.linalg.matrix_norm(waves, 2).max())
+    norm: Tensor = torch.linalg.matrix_norm(waves, 2).max()
+    return norm

@@ -62,7 +62,7 @@ class Node:
         assert self.run is not None
         zeros = [self.like.new_zeros(shape) for shape in self.shapes]
         offset, pull, *_ = torch.func.vjp(self.run, *zeros)
-        return offset.detach(), pull
+        return offset, pull
 
     @property
     def offset(self) -> Tensor:

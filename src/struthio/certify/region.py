@@ -42,6 +42,11 @@ class Region:
         eps = None if self.eps is None else self.eps[rows]
         return Region(self.low[rows], self.high[rows], self.x[rows], eps, self.p)
 
+    def to(self, like: Tensor) -> Region:
+        """The same region in another precision."""
+        eps = None if self.eps is None else self.eps.to(like)
+        return Region(self.low.to(like), self.high.to(like), self.x.to(like), eps, self.p)
+
     def lowest(self, a: Tensor, rows: Tensor) -> Tensor:
         """A lower bound, [m], of a . x over the region of each question's row; exact for a box.
 

@@ -44,8 +44,8 @@ class Clamp:
     def _under(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         floor, ceiling = self.floor, self.ceiling
         start = low.clamp(min=floor)
-        chord = (ceiling - start) / (high - start).clamp(min=1e-300) if ceiling < torch.inf else torch.zeros_like(low)
         bent = (high > ceiling) & (start < ceiling)  # the chord from (start, start) to (high, ceiling)
+        chord = (ceiling - start) / torch.where(bent, high - start, 1) if ceiling < torch.inf else torch.zeros_like(low)
         free = (low < floor) & (high > floor) & (high <= ceiling)
         slope = torch.where(bent, chord, ((low >= floor) & (high <= ceiling)).to(low))
         slope = torch.where(free, (high - floor > floor - low).to(low), slope)
@@ -57,8 +57,8 @@ class Clamp:
     def _over(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         floor, ceiling = self.floor, self.ceiling
         end = high.clamp(max=ceiling)
-        chord = (end - floor) / (end - low).clamp(min=1e-300) if floor > -torch.inf else torch.zeros_like(low)
         bent = (low < floor) & (end > floor)  # the chord from (low, floor) to (end, end)
+        chord = (end - floor) / torch.where(bent, end - low, 1) if floor > -torch.inf else torch.zeros_like(low)
         turns = (low >= floor) & (low < ceiling) & (high > ceiling)
         slope = torch.where(bent, chord, ((low >= floor) & (high <= ceiling)).to(low))
         slope = torch.where(turns, (ceiling - low > high - ceiling).to(low), slope)
@@ -93,7 +93,7 @@ class Leaky:
         """The chord above; below, the line of the larger part."""
         bent = self.uncertain(low, high)
         plain = torch.where(low >= 0, torch.ones_like(low), torch.full_like(low, self.slope))
-        chord = (high - self.slope * low) / (high - low).clamp(min=1e-300)
+        chord = (high - self.slope * low) / torch.where(bent, high - low, 1)
         below = torch.where(bent, torch.where(high > -low, 1.0, self.slope), plain)
         above = torch.where(bent, chord, plain)
         at = torch.where(bent, high * (1 - chord), torch.zeros_like(low))
@@ -187,7 +187,7 @@ class Greatest:
         first = low.argmax(self.dim, keepdim=True)
         least, most = low.gather(self.dim, first), high.gather(self.dim, first)
         others = high.scatter(self.dim, first, -torch.inf).amax(self.dim, keepdim=True)
-        slope = ((most - others) / (most - least).clamp(min=1e-300)).clamp(0, 1)
-        slope = torch.where(others <= least, torch.ones_like(slope), slope)
+        rivals = others > least
+        slope = torch.where(rivals, (most - others) / torch.where(rivals, most - least, 1), 1).clamp(0, 1)
         shift = torch.maximum(others, least) - slope * least
         return Choice(self.dim, self.keep, first, slope, shift, low.shape[self.dim])

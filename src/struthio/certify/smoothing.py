@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from struthio import checks
+from struthio.defenses.base import Defense
 from struthio.rows import RowGenerator, as_generator
 
 ABSTAIN = -1
@@ -44,7 +46,7 @@ class SmoothCertificate:
         return float(((self.labels == labels) & (self.radius >= radius)).double().mean())
 
 
-class SmoothedModel(nn.Module):
+class SmoothedModel(Defense):
     """A model under Gaussian noise. Called, it gives the logarithm of its mean probabilities over fresh noise.
 
     Args:
@@ -53,13 +55,21 @@ class SmoothedModel(nn.Module):
         samples: draws of one call; `predict` and `certify` name their own.
     """
 
+    paper: ClassVar[str] = "Cohen, Rosenfeld, Kolter, 2019, arXiv 1902.02918"
     random = True
 
-    def __init__(self, model: nn.Module, sigma: float, samples: int = 16) -> None:
+    def __init__(self, model: nn.Module, sigma: float = 0.25, samples: int = 16) -> None:
         super().__init__()
         checks.positive(sigma, "sigma")
         checks.count(samples, "samples")
         self.model, self.sigma, self.samples = model, sigma, samples
+
+    @classmethod
+    def around(cls, model: nn.Module, *options: Any, **named: Any) -> nn.Module:
+        """The model smoothed."""
+        smoothed = cls(model, *options, **named)
+        smoothed.training = model.training
+        return smoothed
 
     def forward(self, x: Tensor) -> Tensor:
         """Log-probabilities [n, classes], differentiable: the gradient of SmoothAdv (Salman et al., 2019, arXiv

@@ -41,6 +41,26 @@ def trace(model: Model, x: Tensor) -> Network:
     Raises:
         NotBounded: names the operation that is not known, or says that the model is random or cannot be followed.
     """
+    return _followed(model, x)[1]
+
+
+def live(model: Model, x: Tensor) -> Callable[[], Network]:
+    """The operations of a model that is being trained, to be read anew after each step.
+
+    They keep the model's parameters, in their own precision and with their gradients.
+
+    Args:
+        model: as for `trace`.
+        x: likewise.
+
+    Raises:
+        NotBounded: likewise.
+    """
+    graph, row = _followed(model, x)[0], x[:1].clone()
+    return lambda: _read(graph, row, live=True).without_softmax()
+
+
+def _followed(model: Model, x: Tensor) -> tuple[fx.GraphModule, Network]:
     model = getattr(model, "original", model)  # what a prepared copy was made of
     mode(model)
     random = [name or type(model).__name__ for name, part in _parts(model) if getattr(part, "random", False) is True]
@@ -48,13 +68,14 @@ def trace(model: Model, x: Tensor) -> Network:
         raise NotBounded(f"{random[0]} is random: it is no one network to bound. SmoothedModel certifies by drawing.")
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            network = _read(_graph(model, x[:1]), x[:1].to(torch.float64))
+            graph = _graph(model, x[:1])
+            network = _read(graph, x[:1].to(torch.float64))
             gap = _gap(model, network, x)
     except UserError:
         raise
     except Exception as error:
         raise NotBounded(f"the model cannot be followed: {type(error).__name__}: {str(error)[:200]}") from error
-    return replace(network, gap=gap).without_softmax()
+    return graph, replace(network, gap=gap).without_softmax()
 
 
 def _gap(model: Model, network: Network, x: Tensor) -> Tensor:
@@ -93,8 +114,8 @@ def _graph(model: Model, x: Tensor) -> fx.GraphModule:
     return graph
 
 
-def _read(graph: fx.GraphModule, x: Tensor) -> Network:
-    """Fold what does not depend on the input, and say of each other operation what it is."""
+def _read(graph: fx.GraphModule, x: Tensor, live: bool = False) -> Network:
+    """Fold what does not depend on the input, and say of each other operation what it is, in the precision of x."""
     known: dict[fx.Node, Any] = {}
     shapes: dict[int, torch.Size] = {0: x.shape}
     nodes: list[Node] = []
@@ -103,7 +124,8 @@ def _read(graph: fx.GraphModule, x: Tensor) -> Network:
             known[step] = Slot(0)
             nodes.append(Node("input", (), x.shape, like=x.new_zeros(())))
         elif step.op == "get_attr":
-            known[step] = _wide(getattr(graph, step.target).detach().to(x.device))
+            constant = getattr(graph, step.target).to(x.device)
+            known[step] = _as(constant if live else constant.detach(), x)
         elif step.op == "output":
             result = known[step.args[0]] if isinstance(step.args[0], fx.Node) else None
             if not isinstance(result, Slot) or result.number == 0:
@@ -119,7 +141,7 @@ def _read(graph: fx.GraphModule, x: Tensor) -> Network:
                 raise NotBounded(f"the model draws random numbers ({step.target}); SmoothedModel certifies by drawing.")
             if not sources or step.target in operations.SHAPES:
                 args = tree_map(lambda part: x.new_zeros(shapes[part.number]) if isinstance(part, Slot) else part, args)
-                known[step] = _wide(step.target(*args, **kwargs))
+                known[step] = _as(step.target(*args, **kwargs), x)
                 continue
             node = _node(step, args, kwargs, sources, tuple(shapes[source] for source in sources), x)
             known[step] = Slot(len(nodes))
@@ -128,8 +150,8 @@ def _read(graph: fx.GraphModule, x: Tensor) -> Network:
     raise NotBounded("the model's operations end nowhere.")
 
 
-def _wide(value: Any) -> Any:
-    return value.to(torch.float64) if isinstance(value, Tensor) and value.is_floating_point() else value
+def _as(value: Any, x: Tensor) -> Any:
+    return value.to(x.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _node(
