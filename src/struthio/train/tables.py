@@ -1,0 +1,187 @@
+"""Frozen dataclasses from tables of plain values: checked by pydantic, every mistake with its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from typing import Annotated, Any
+
+from struthio import losses
+from struthio.attacks.base import Attack
+from struthio.attacks.registry import attack_class
+from struthio.checks import UserError, near_misses
+from struthio.threats.table import threat
+from struthio.train.recipe import Recipe
+from struthio.train.registry import recipe_class
+from struthio.types import Loss, Model, Threat
+
+LOSSES = {"ce": losses.CrossEntropy, "margin": losses.Margin, "logit": losses.Logit, "dlr": losses.DLR}
+BY_NAME: dict[Any, Callable[[str], type[Any]]] = {Attack: attack_class, Recipe: recipe_class}
+Table = dict[str, Any]
+Place = tuple[str, ...]
+
+
+@dataclass
+class Reader:
+    """Reads tables, and gathers what is wrong with them.
+
+    An attack or a recipe is a name, or a table with its `name` and its options; a table without a name changes the
+    options of the one that stands there by default. A threat is its text (linf:8/255), a loss its short name, a number
+    also a fraction, and a model the spec that `load` takes.
+
+    Args:
+        load: makes a model from its spec.
+    """
+
+    load: Callable[[str], Any]
+    mistakes: list[str] = field(default_factory=list)
+    keys: dict[Place, list[str]] = field(default_factory=dict)
+
+    def read(self, table: Table, kinds: Mapping[str, Any]) -> Table | None:
+        """The values of a table whose keys are of these kinds, or None where there are mistakes."""
+        from pydantic import ConfigDict, ValidationError, create_model
+
+        self.keys[()] = list(kinds)
+        fields: Table = {
+            name: (self._hint(kind, table.get(name), (name,)), None if name in table or _optional(kind) else ...)
+            for name, kind in kinds.items()
+        }
+        try:
+            found = create_model("Table", __config__=ConfigDict(extra="forbid"), **fields).model_validate(table)
+        except ValidationError as error:
+            self.mistakes += [self._mistake(one) for one in error.errors(include_url=False)]
+            return None
+        built = {name: self._built(getattr(found, name), (name,)) for name in kinds}
+        return None if self.mistakes else built
+
+    def _hint(self, hint: Any, value: Any, place: Place, default: Any = None) -> Any:
+        """What pydantic is to check a value against."""
+        from pydantic import BeforeValidator
+
+        optional, hint = _optional(hint), _kind(hint)
+        if hint in BY_NAME or dataclasses.is_dataclass(hint):
+            return Any if value is None and hint is not Recipe else self._options(hint, value, place, default)
+        if hint in CONVERTERS:
+            kept: Any = Any if hint is not float else float | None if optional else float
+            return Annotated[kept, BeforeValidator(CONVERTERS[hint])]
+        if hint == Model:
+            return Annotated[Any, BeforeValidator(self._model)]
+        if _models(hint):
+            return Annotated[Any, BeforeValidator(lambda specs: tuple(map(self._model, specs)))]
+        if hint in (int, bool, str) or typing.get_origin(hint) is tuple:
+            return hint | None if optional else hint
+        return Annotated[Any, BeforeValidator(_only_in_python)]
+
+    def _options(self, kind: Any, value: Any, place: Place, default: Any) -> Any:
+        """The options of a dataclass, or of the attack or recipe that the value names, as a model of pydantic."""
+        from pydantic import BeforeValidator, ConfigDict, create_model
+
+        table: Table = value if isinstance(value, dict) else {"name": value}
+        fields: Table = {}
+        make: Any = kind
+        if kind in BY_NAME and "name" not in table and default is not None:
+            kind, make = type(default), partial(dataclasses.replace, default)
+        elif kind in BY_NAME:
+            try:
+                make = kind = BY_NAME[kind](str(table.get("name", "")))
+            except UserError as error:
+                return Annotated[Any, BeforeValidator(_raising(error, table))]
+            fields["name"] = (str, ...)
+        hints = typing.get_type_hints(kind)
+        for option in dataclasses.fields(kind):
+            there = None if option.default is dataclasses.MISSING else option.default
+            there = option.default_factory() if option.default_factory is not dataclasses.MISSING else there
+            needed = there is None and option.default is dataclasses.MISSING and make is kind
+            hinted = self._hint(hints[option.name], table.get(option.name), (*place, option.name), there)
+            fields[option.name] = (hinted, ... if needed else None)
+        self.keys[place] = list(fields)
+        made = create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+        made.__made_by__ = make  # type: ignore[attr-defined]
+        return Annotated[made, BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given)]
+
+    def _built(self, found: Any, place: Place) -> Any:
+        """The dataclass that checked options make; what it refuses is one more mistake."""
+        make = getattr(type(found), "__made_by__", None)
+        if make is None:
+            return found
+        before = len(self.mistakes)
+        names = found.model_fields_set - {"name"}
+        options = {name: self._built(getattr(found, name), (*place, name)) for name in names}
+        try:
+            return make(**options) if len(self.mistakes) == before else None
+        except UserError as error:
+            self.mistakes.append(f"{'.'.join(place)}: {error}")
+            return None
+
+    def _model(self, spec: Any) -> Any:
+        if not isinstance(spec, str):
+            raise ValueError("a model is written as text, such as 'zoo:digits-cnn'")
+        return self.load(spec)
+
+    def _mistake(self, error: Mapping[str, Any]) -> str:
+        """One line: where, what is wrong, what was given."""
+        place = tuple(str(part) for part in error["loc"])
+        where = ".".join(place)
+        if error["type"] == "extra_forbidden":
+            return f"{where}: there is no such key. {near_misses(place[-1], self.keys[place[:-1]], 'keys')}"
+        if error["type"] == "missing":
+            return f"{where}: it is missing, and it is needed."
+        said = str(error["msg"]).removeprefix("Value error, ")
+        given = error["input"] if isinstance(error["input"], (str, int, float, bool)) else None
+        shown = "" if given is None or str(given) in said else f" (given: {json.dumps(given)})"
+        return f"{where}: {said}{shown}"
+
+
+def _kind(hint: Any) -> Any:
+    """What is meant by `Kind | None`."""
+    several = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((one for one in several if one is not type(None)), hint)
+
+
+def _optional(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType) and type(None) in typing.get_args(hint)
+
+
+def _models(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[0] == Model
+
+
+def _threat(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("a threat is written as text, such as 'linf:8/255'")
+    return threat(value)
+
+
+def _loss(value: Any) -> Any:
+    if value not in LOSSES:
+        raise ValueError(f"a loss is one of {', '.join(LOSSES)}")
+    return LOSSES[value]()
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(Fraction(value))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("a number is needed, such as 0.03 or '8/255'") from None
+
+
+def _only_in_python(value: Any) -> Any:
+    raise ValueError("this option takes an object of Python; leave it out here, or train with struthio.train.fit")
+
+
+def _raising(error: UserError, table: Table) -> Callable[[Any], Any]:
+    def refuse(value: Any) -> Any:
+        raise ValueError(str(error) if "name" in table else f"a name is needed. {error}")
+
+    return refuse
+
+
+CONVERTERS: dict[Any, Callable[[Any], Any]] = {Threat: _threat, Loss: _loss, float: _number}
