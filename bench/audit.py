@@ -1,5 +1,7 @@
 """What each level of the audit leaves, beside AutoAttack as published: `python -m bench.audit -o bench/results`.
 
+`--case cifar-robust --weights FILE.safetensors` takes a network that a recipe made: see `bench.nets.cifar_robust`.
+
 All levels get the same rows in one process, one after another; forwards and backwards are counted, so they do not
 depend on what else the machine does. Certificates are left out on all sides.
 """
@@ -20,7 +22,7 @@ from rich.progress import Progress
 
 import struthio as st
 from bench.machine import facts
-from bench.nets import Case, cifar, digits_cnn, digits_robust
+from bench.nets import Case, cifar, cifar_robust, digits_cnn, digits_robust, imagenet
 from struthio.attacks.suites import LEVELS
 from struthio.audit import Findings, Store
 from struthio.audit.findings import joined
@@ -29,7 +31,10 @@ CASES: dict[str, tuple[Callable[[int], Case], str, int]] = {  # the network, the
     "digits-robust": (digits_robust, "linf:0.3", 500),
     "digits": (digits_cnn, "linf:0.05", 500),
     "cifar": (cifar, "linf:0.5/255", 100),
+    "imagenet-0.5": (imagenet, "linf:0.5/255", 60),
+    "imagenet-1": (imagenet, "linf:1/255", 60),
 }
+GIVEN = {"cifar-robust": (cifar_robust, "linf:8/255", 500)}  # with weights by hand
 
 
 def enter(case: Case, threat: str, level: str) -> tuple[dict[str, Any], Findings]:
@@ -52,10 +57,14 @@ def enter(case: Case, threat: str, level: str) -> tuple[dict[str, Any], Findings
     }, found
 
 
-def contest(name: str, rows: int | None, levels: list[str], progress: Progress) -> dict[str, Any]:
+def contest(name: str, rows: int | None, levels: list[str], weights: str, progress: Progress) -> dict[str, Any]:
     """All levels on one network; each beside AutoAttack, row by row."""
-    make, threat, usual = CASES[name]
-    case = make(rows or usual)
+    if name in GIVEN:
+        given, threat, usual = GIVEN[name]
+        case = given(rows or usual, weights)
+    else:
+        make, threat, usual = CASES[name]
+        case = make(rows or usual)
     entered = {}
     for level in progress.track(levels, description=name):
         entered[level] = enter(case, threat, level)
@@ -100,11 +109,14 @@ def page(results: dict[str, Any]) -> str:
 def main() -> None:
     """Run the contests and write the results; other networks measured before are kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=CASES, action="append", help="one network; all without")
+    parser.add_argument("--case", choices=[*CASES, *GIVEN], action="append", help="one network; all without")
+    parser.add_argument("--weights", default="", help="of the network, for cifar-robust")
     parser.add_argument("--level", choices=LEVELS, action="append", help="one level; all without")
     parser.add_argument("--rows", type=int)
     parser.add_argument("-o", "--output", type=Path, required=True)
     wanted = parser.parse_args()
+    if set(wanted.case or ()) & set(GIVEN) and not wanted.weights:
+        parser.error("cifar-robust needs --weights FILE.safetensors, as `struthio train` writes it")
     path = wanted.output / "audit.json"
     results = json.loads(path.read_text()) if path.exists() else {"cases": {}}
     results["machine"] = facts()
@@ -112,7 +124,7 @@ def main() -> None:
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for name in wanted.case or CASES:
-            results["cases"][name] = contest(name, wanted.rows, wanted.level or list(LEVELS), progress)
+            results["cases"][name] = contest(name, wanted.rows, wanted.level or list(LEVELS), wanted.weights, progress)
             path.write_text(json.dumps(results, indent=1) + "\n")
             (wanted.output / "audit.md").write_text(page(results))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from dataclasses import dataclass
@@ -92,6 +93,33 @@ def efficientnet(rows: int) -> Case:
     x = _first(st.load_data("data:pictures", model.input_size), rows)
     note = "photographs from scikit-image and scikit-learn, labelled by the network itself"
     return Case("EfficientNet-Lite0", model, x, _answers(model, x), {"linf": 0.5 / 255, "l2": 0.5}, note)
+
+
+def imagenet(rows: int) -> Case:
+    """EfficientNet-Lite0 on the ImageNet pictures that STRUTHIO_DATA holds; without, on photographs from packages."""
+    folder = os.environ.get("STRUTHIO_DATA")
+    if not folder:
+        return efficientnet(rows)
+    model = st.load("zoo:efficientnet-lite0")
+    with (Path(folder) / "imagenet" / "index.csv").open() as index:
+        known = {row["file"]: int(row["label"]) for row in csv.DictReader(index)}
+    files = sorted(known)
+    x = _first(st.load_data(f"{folder}/imagenet/images", model.input_size), len(files))
+    x, y = _right(model, x, torch.tensor([known[file] for file in files]), rows)
+    return Case("EfficientNet-Lite0", model, x, y, {"linf": 0.5 / 255, "l2": 0.5}, "ImageNet pictures, one a class")
+
+
+def cifar_robust(rows: int, weights: str) -> Case:
+    """A wide ResNet 16-1 of `struthio.zoo.cifar` with weights that a recipe of `struthio.train` made."""
+    folder = os.environ.get("STRUTHIO_DATA")
+    if not folder:
+        raise SystemExit(
+            "STRUTHIO_DATA names no folder with cifar10/test_jpeg.npz, and without pictures no row is right."
+        )
+    model = st.load("struthio.zoo.cifar:wide_resnet", weights=weights)
+    x, y = _right(model, *_packed(Path(folder) / "cifar10/test_jpeg.npz", 3 * rows), rows)
+    note = "trained by this repository's recipe; CIFAR-10 test pictures after JPEG compression"
+    return Case("robust WRN-16-1", model, x, y, {"linf": 8 / 255, "l2": 0.5}, note)
 
 
 CASES = {"digits": digits_cnn, "cifar": cifar, "imagenet": efficientnet}

@@ -1,84 +1,22 @@
 """Defences that hide the gradient and stop nobody: small wrappers around the digits network (Athalye et al., 2018)."""
 
 import functools
-import io
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import nn
 
 import struthio as st
 from struthio.audit.judge import majority
 from struthio.checks import UserError
 from struthio.data.digits import digits as every_digit
+from struthio.defenses import Readout
 
 
-class Quantised(nn.Module):
-    """Four grey levels."""
-
-    def forward(self, x):
-        return (x * 3).round() / 3
-
-
-class Jpeg(nn.Module):
-    """JPEG by Pillow, which knows no gradient."""
-
-    def forward(self, x):
-        return torch.stack([self.one(row) for row in x.detach()]).to(x)
-
-    def one(self, row):
-        kept = io.BytesIO()
-        Image.fromarray((row[0].numpy() * 255).round().astype(np.uint8)).save(kept, "JPEG", quality=50)
-        return torch.from_numpy(np.array(Image.open(kept)) / 255)[None]
-
-
-class Thermometer(nn.Module):
-    """Ten planes a value, of those thresholds that it passes."""
-
-    def forward(self, x):
-        thresholds = torch.arange(10).reshape(10, 1, 1) / 10 + 0.05
-        return (x > thresholds).to(x)
-
-
-class Readout(nn.Module):
-    """The mean of the planes: what the network behind a thermometer sees."""
-
-    def forward(self, planes):
-        return planes.mean(1, keepdim=True)
-
-
-class Noise(nn.Module):
-    """Gaussian noise on the input, at test too."""
-
-    def __init__(self, sigma):
-        super().__init__()
-        self.sigma = sigma
-
-    def forward(self, x):
-        return x + self.sigma * torch.randn_like(x)
-
-
-class Dropped(nn.Module):
-    """Dropout, at test too."""
-
-    def __init__(self, p):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x):
-        return F.dropout(x, self.p, training=True)
-
-
-class ResizedAndPadded(nn.Module):
-    """Each batch shrunk to a random side and put at a random place (Xie et al., 2018, arXiv 1711.01991)."""
-
-    def forward(self, x):
-        side = int(torch.randint(22, 29, ()))
-        left, top = (int(torch.randint(0, 29 - side, ())) for _ in range(2))
-        small = F.interpolate(x, side, mode="bilinear", align_corners=False)
-        return F.pad(small, (left, 28 - side - left, top, 28 - side - top))
+def undeclared(defense):
+    """A defence that does not say how it is to be attacked."""
+    defense.stand_in, defense.random = None, False
+    return defense
 
 
 class Sawtooth(nn.Module):
@@ -158,16 +96,21 @@ def behind(*parts):
     return nn.Sequential(*parts, plain())
 
 
+def thermometer():
+    """Ten planes a value that do not declare their stand-in, read back as one."""
+    return undeclared(st.Thermometer(10)), Readout(10, "thermometer")
+
+
 BOARD = {  # what hides the gradient, the radius in Linf, and the doubts that must be raised
-    "quantised": (lambda: behind(Quantised()), 0.3, {"zero-gradient", "gradient-free-part"}),
-    "jpeg": (lambda: behind(Jpeg()), 0.3, {"no-gradient", "gradient-free-part"}),
-    "thermometer": (lambda: behind(Thermometer(), Readout()), 0.3, {"no-gradient", "gradient-free-part"}),
+    "quantised": (lambda: behind(undeclared(st.BitDepth(2))), 0.3, {"zero-gradient", "gradient-free-part"}),
+    "jpeg": (lambda: behind(undeclared(st.Jpeg(50))), 0.3, {"no-gradient", "gradient-free-part"}),
+    "thermometer": (lambda: behind(*thermometer()), 0.3, {"no-gradient", "gradient-free-part"}),
     "step": (lambda: behind(Step(0.25)), 0.3, {"no-gradient", "gradient-free-part"}),
     "interrupted": (lambda: CutOff(plain()), 0.3, {"no-gradient", "gradient-free-part"}),
     "sawtooth": (lambda: behind(Sawtooth()), 0.3, {"shattered-gradient", "gradient-free-part"}),
-    "noise": (lambda: behind(Noise(0.3)), 0.15, {"random-outputs"}),
-    "dropout": (lambda: behind(Dropped(0.5)), 0.15, {"random-outputs"}),
-    "resized": (lambda: behind(ResizedAndPadded()), 0.2, {"random-outputs"}),
+    "noise": (lambda: behind(undeclared(st.GaussianNoise(0.3))), 0.15, {"random-outputs"}),
+    "dropout": (lambda: behind(undeclared(st.DropoutAtInference(0.5))), 0.15, {"random-outputs"}),
+    "resized": (lambda: behind(undeclared(st.ResizeAndPad(22 / 28, mode="bilinear"))), 0.2, {"random-outputs"}),
     "distilled": (lambda: nn.Sequential(plain(), Times(100)), 0.3, {"saturated"}),
     "sure softmax": (lambda: nn.Sequential(plain(), Times(20), nn.Softmax(1)), 0.3, {"probabilities", "saturated"}),
     "two softmaxes": (lambda: nn.Sequential(plain(), Times(20), nn.Softmax(1), nn.Softmax(1)), 0.3, {"probabilities"}),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import struthio as st
-from struthio.audit.doubts import from_curve, from_wins, reconsider
+from struthio.audit.doubts import from_curve, from_radii, from_wins, reconsider
 from struthio.audit.judge import majority
 from tests.audit import masked
 
@@ -41,6 +41,23 @@ def test_curves(curve, rows, rises):
     assert [doubt.name for doubt in from_curve(curve, rows)] == ["accuracy-rises"] * rises
 
 
+def test_accuracy_that_rises_with_the_radius_is_found():
+    """Rows fall in a band 0.1 to 0.25 away and nowhere else: one step at 0.2 lands in it, one at 0.4 beyond."""
+    band = lambda x: (x.flatten(1).mean(1) - 0.5)[:, None].abs().sub(0.175).abs().sub(0.075)  # noqa: E731
+    model = lambda x: torch.cat([band(x), -band(x)], 1)  # noqa: E731
+    x = 0.5 + 0.01 * torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.zeros(12, dtype=torch.int64)
+    found = list(from_radii(model, x, y, st.Linf(0.2), st.FGSM(loss=st.Margin())))
+    assert [doubt.name for doubt in found] == ["accuracy-rises"]
+    assert "0.2" in found[0].evidence
+    assert "0.4" in found[0].evidence
+    whole = st.PGD(steps=40, loss=st.Margin())
+    assert not list(
+        from_radii(st.load("zoo:digits-robust"), *(rows[:6] for rows in masked.digits()), st.Linf(0.3), whole)
+    )
+    assert not list(from_radii(model, x[:0], y[:0], st.Linf(0.2), whole))
+
+
 def again(model, attack, eps, rows=6):
     x, y = masked.digits()
     threat = st.Linf(eps)
@@ -60,7 +77,7 @@ def test_an_attack_that_stops_too_early():
 
 
 def test_an_attack_that_stands_still():
-    quantised = torch.nn.Sequential(masked.Quantised(), masked.plain())
+    quantised = masked.behind(masked.undeclared(st.BitDepth(2)))
     assert {"zero-gradient", "noise-wins", "accuracy-floor"} <= again(
         quantised, st.PGD(steps=5, random_start=False), 0.3
     )

@@ -90,7 +90,7 @@ def test_answers_that_depend_on_the_batch():
 
 def test_chance_leaves_no_trace():
     x, y = masked.digits()
-    model = nn.Sequential(masked.Noise(0.3), masked.plain())
+    model = masked.behind(masked.undeclared(st.GaussianNoise(0.3)))
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
@@ -133,7 +133,9 @@ def test_a_model_that_prefers_noise():
 
 def test_the_part_is_named_wherever_it_is():
     x, y = masked.digits()
-    inner = nn.Sequential(nn.Identity(), nn.Sequential(masked.Quantised(), nn.ReLU(inplace=True)), masked.plain())
+    inner = nn.Sequential(
+        nn.Identity(), nn.Sequential(masked.undeclared(st.BitDepth(2)), nn.ReLU(inplace=True)), masked.plain()
+    )
     [doubt] = [doubt for doubt in examine(inner, x, y, st.Linf(0.3)) if doubt.name == "gradient-free-part"]
     assert doubt.numbers == {"1.0": 0.0}
     assert "'1.0'" in doubt.evidence

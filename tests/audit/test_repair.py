@@ -56,7 +56,7 @@ def test_a_sound_model_is_left_alone():
 
 def test_a_stand_in_by_hand():
     x, y = masked.digits()
-    model, threat = nn.Sequential(masked.Thermometer(), masked.Readout(), masked.plain()), st.Linf(0.3)
+    model, threat = masked.behind(*masked.thermometer()), st.Linf(0.3)
     planes = lambda x: (10 * x - torch.arange(10.0).reshape(10, 1, 1)).clamp(0, 1)  # noqa: E731
     adapted = adapt(model, x, y, threat, examine(model, x, y, threat), stand_ins={"0": planes})
     assert "by hand" in adapted.log[0]
@@ -65,14 +65,11 @@ def test_a_stand_in_by_hand():
 
 
 def test_what_a_part_declares_is_read():
-    class Levels(masked.Quantised):
+    class Levels(st.BitDepth):
         random = True
 
-        def stand_in(self, x):
-            return x
-
     x, y = masked.digits(12)
-    model, threat = nn.Sequential(Levels(), masked.plain()), st.Linf(0.3)
+    model, threat = masked.behind(Levels(2)), st.Linf(0.3)
     found = examine(model, x, y, threat)
     adapted = adapt(model, x, y, threat, found)
     assert "'0' (its own)" in adapted.log[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from struthio.audit.findings import Findings, joined
 from struthio.audit.setting import Setting
 from struthio.certify.certificate import certify
 from struthio.checks import UserError
-from struthio.goals import Untargeted
+from struthio.goals import Untargeted, against
 from struthio.losses import Margin
 from struthio.meter import Ended
 from struthio.rows import RowGenerator
@@ -62,8 +62,8 @@ def examine_batch(
         ids: the numbers of the rows in the whole data, int64 [n].
         x: the rows [n, ...].
         labels: their classes, int64 [n].
-        bars: from an earlier batch; None learns them from this one, which takes each part's share twice to see whether
-            rows farther from the border fall too.
+        bars: from an earlier batch; None learns them from this one, in which a part goes beyond its share as long as
+            rows fall out there.
         say: told the name of each part as it begins.
     """
     try:
@@ -118,7 +118,7 @@ class _Batch:
         self.given, self.bars = bars, list(bars or ())
         self.judge, self.attacked = Heard(setting.judge), Heard(setting.attacked)
         self.generator = RowGenerator.seeded(setting.seed, ids.to(x.device))
-        predicted, wrong, margin = self._ask(x, slice(None), 0)
+        predicted, wrong, margin = self._ask(x, slice(None), 0, clean=True)
         self.x_adv, n = x.clone(), len(x)
         counts = torch.full((n,), setting.draws)
         self.found = Findings(
@@ -138,44 +138,39 @@ class _Batch:
 
     def run(self) -> Done:
         for number, part in enumerate(self.setting.suite):
-            rows = self._near(number, part)
-            if len(rows):
+            for rows in self._circles(number, part):
                 self.say(part.name)
                 self._attack(part.attack, rows, number)
-            self._learn(number, part, rows)
         self._look_for_the_smallest()
         self._prove()
         return Done(self.found, self.x_adv, tuple(self.bars), {})
 
-    def _near(self, number: int, part: Part) -> Tensor:
-        """The rows that still stand and are near enough to the border for this part."""
-        stand = self.found.held.nonzero().flatten()
-        if part.share >= 1 or not len(stand):
-            return stand
-        margins = self.found.margin[stand]
-        if self.given is not None:
-            return stand[margins >= self.given[number]]
-        count = min(len(stand), math.ceil(2 * part.share * len(stand)))
-        return stand[margins.sort(descending=True, stable=True).indices[:count].sort().values]
+    def _circles(self, number: int, part: Part) -> Iterator[Tensor]:
+        """The rows that this part gets, of those that still stand: all that are near enough to the border.
 
-    def _learn(self, number: int, part: Part, rows: Tensor) -> None:
-        """From a batch that got the part's share twice: how far from the border it is worth going."""
-        if self.given is not None:
+        Where it is not known yet how near that is, the part's share of them; and as many again, farther out, as long as
+        one of the outermost quarter fell. How far that was is remembered.
+        """
+        stand = self.found.held.nonzero().flatten()
+        if self.given is not None and part.share < 1:
+            stand = stand[self.found.margin[stand] >= self.given[number]]
+        if self.given is not None or part.share >= 1 or not len(stand):
+            yield from [stand] if len(stand) else []
+            self.bars += [-math.inf] if self.given is None else []
             return
-        if part.share >= 1 or not len(rows):
-            self.bars.append(-math.inf)
-            return
-        margins = self._before[rows].sort(descending=True).values
-        inner = margins[math.ceil(len(rows) / 2) - 1]
-        won = self._before[rows[self.found.fell[rows]]]
-        outer = bool(len(won)) and bool(won.min() < inner)
-        self.bars.append(float(margins[-1] if outer else inner))
+        margins, order = self.found.margin[stand].sort(descending=True, stable=True)
+        tried = 0
+        for some in stand[order].split(math.ceil(part.share * len(stand))):
+            tried += len(some)
+            yield some.sort().values
+            if not bool(self.found.fell[some[3 * len(some) // 4 :]].any()):
+                break
+        self.bars.append(float(margins[tried - 1]))
 
     def _attack(self, attack: Attack, rows: Tensor, number: int) -> None:
         """Run one attack on some rows, judge what it found, and keep what is better."""
         there = rows.to(self.x.device)
-        self._before = self.found.margin.clone()
-        goal, threat = Untargeted(self.labels[there]), self.setting.threat[there]
+        goal, threat = against(self.labels[there], self.setting.abstains), self.setting.threat[there]
         result = attack(self.attacked, self.x[there], goal, threat, self.generator[there].fold(number + 1))
         won, margin, forwards = result.success, result.score, result.forwards
         predicted = self._classes(result.x_adv)
@@ -212,7 +207,7 @@ class _Batch:
             return
         self.say("smallest change")
         there = rows.to(self.x.device)
-        goal, free = Untargeted(self.labels[there]), setting.threat[there].at(math.inf)
+        goal, free = against(self.labels[there], setting.abstains), setting.threat[there].at(math.inf)
         number = len(setting.suite)
         result = setting.ladder(self.attacked, self.x[there], goal, free, self.generator[there].fold(number + 1))
         won = result.success
@@ -264,19 +259,24 @@ class _Batch:
         return bool(proof.certified.any())
 
     @torch.no_grad()
-    def _ask(self, x: Tensor, rows: Tensor | slice, draw: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The judge's class (that of most draws), whether it is wrong, and the mean margin, [n] each."""
+    def _ask(self, x: Tensor, rows: Tensor | slice, draw: int, clean: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """The judge's class (that of most draws), whether it is wrong, and the mean margin, [n] each.
+
+        A clean row on which the model abstains is wrong too; an adversarial one is not.
+        """
         labels, setting = self.labels[rows], self.setting
+        goal = against(labels, setting.abstains)
+        wrongly = Untargeted(labels) if clean else goal
         if setting.draws == 1:
             outputs = self.judge(x)
-            wrong = Untargeted(labels).success(outputs)
-            return outputs.argmax(1), wrong, Margin().away(outputs, labels)
+            return outputs.argmax(1), wrongly.success(outputs), goal.score(Margin(), outputs)
         with no_trace(self.generator[rows].fold(10_000 + draw)):
             answers = [self.judge(x) for _ in range(setting.draws)]
         answered = torch.stack([~one.isnan().any(1) for one in answers]).any(0)
         classes = torch.stack([one.argmax(1) for one in answers]).mode(0).values
-        margin = torch.stack([Margin().away(one, labels) for one in answers]).mean(0)
-        return classes, (classes != labels) & answered, margin
+        margin = torch.stack([goal.score(Margin(), one) for one in answers]).mean(0)
+        unnoticed = True if clean or not setting.abstains else classes != answers[0].shape[1] - 1
+        return classes, (classes != labels) & answered & unnoticed, margin
 
 
 def _failed(setting: Setting, ids: Tensor, x: Tensor, labels: Tensor, bars: Bars | None, error: Exception) -> Done:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from struthio.audit.batch import Bars, Done, Say, examine_batch
-from struthio.audit.doubts import Doubt, from_wins, reconsider
+from struthio.audit.batch import FAILED, Bars, Done, Say, examine_batch
+from struthio.audit.doubts import Doubt, from_radii, from_wins, reconsider
 from struthio.audit.findings import Findings
 from struthio.audit.job import Job, agreed
 from struthio.audit.repair.stand_ins import Instead
@@ -211,26 +211,35 @@ class Hand:
 
 
 def _afterwards(job: Job, setting: Setting, text: str, store: Store, plan: dict[str, Any]) -> tuple[Doubt, ...]:
-    """Doubts from what was won by which part, and from a few rows that held."""
+    """Doubts from what was won by which part, from a few rows that held, and from a few at other radii."""
     wins, tried = dict.fromkeys(plan["names"], 0), 0
     held: list[Tensor] = []
+    right: list[Tensor] = []
     for findings in store.findings(text):
         tried += int(findings.correct.sum())
         for number, part in enumerate(plan["names"]):
             wins[part] += int((findings.by == number).sum())
         held.append(findings.ids[findings.held])
+        right.append(findings.ids[findings.correct & (findings.by != FAILED)])
     doubts = list(from_wins(wins, dict(zip(plan["names"], plan["access"], strict=True)), max(tried, 1)))
-    few = torch.cat(held)[:16]
     attack = next((part.attack for part in setting.suite if not part.queries), None)
-    if len(few) and attack is not None and job.level != "standard-aa":
-        rows = [job.batch(int(batch)) for batch in (few // job.batch_size).unique()]
-        ids, x, labels = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        some = torch.isin(ids, few).nonzero().flatten()
-        doubts += reconsider(
-            setting.attacked, x[some], labels[some], setting.threat, attack, job.seed + 1, setting.judge, setting.draws
-        )
+    if attack is not None and job.level != "standard-aa":
+        few = 8 if job.level == "quick" else 16
+        for look, among in ((from_radii, right), (reconsider, held)):
+            x, labels = _rows(job, torch.cat(among)[:few])
+            doubts += look(
+                setting.attacked, x, labels, setting.threat, attack, job.seed + 1, setting.judge, setting.draws
+            )
     known = {doubt["name"] for doubt in plan["doubts"]}
     return tuple(doubt for doubt in doubts if doubt.name not in known)
+
+
+def _rows(job: Job, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The inputs and labels of some rows by their numbers; empty ones for none."""
+    batches = [job.batch(int(batch)) for batch in (ids // job.batch_size).unique()] or [job.batch(0)]
+    seen, x, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    some = torch.isin(seen, ids).nonzero().flatten().to(x.device)
+    return x[some], labels[some]
 
 
 def _pictures(done: Done, x: Tensor) -> dict[str, Tensor]:

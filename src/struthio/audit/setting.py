@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from struthio.attacks.base import Attack
+from struthio.attacks.minimal.fab import FAB, FABT
 from struthio.attacks.minimal.fmn import FMN
 from struthio.attacks.minimal.sigma_zero import SigmaZero
 from struthio.attacks.suites import Part, Suite, suite
@@ -19,8 +20,12 @@ from struthio.models import prepare
 from struthio.rows import RowGenerator
 from struthio.types import Model, Threat
 
-LADDER_STEPS = {"quick": 50, "standard": 100, "thorough": 300, "standard-aa": 0}
-LADDER_ROWS = {"quick": 50, "standard": 100, "thorough": 500, "standard-aa": 0}
+LADDER_STEPS = {"quick": 30, "standard": 100, "thorough": 300, "standard-aa": 0}
+UNNOTICED = (
+    "The model may abstain. A clean row on which it does counts as not right; an adversarial row falls only where it "
+    "is wrong and not flagged, and every attack works on both margins jointly."
+)
+LADDER_ROWS = {"quick": 40, "standard": 50, "thorough": 200, "standard-aa": 0}
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Setting:
         seed: of all random numbers.
         doubts: what was found in the model before, each with what was done about it.
         log: what was done to the model.
+        abstains: whether the last class is no answer but abstaining (`Guarded`): attacks then have to go unnoticed.
     """
 
     judge: Model
@@ -54,6 +60,7 @@ class Setting:
     seed: int
     doubts: tuple[Doubt, ...]
     log: tuple[str, ...]
+    abstains: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,7 +108,10 @@ def settle(
         adapted = adapt(model, x, labels, threat, doubts, rows, stand_ins)
     if adapted.queries and not any(part.queries for part in chosen):
         chosen += tuple(part for part in suite("standard", threat) if part.queries)
-    fitted = tuple(_fitted(part, adapted.fit(part.attack), adapted.queries) for part in chosen)
+    abstains = getattr(adapted.judge, "abstains", False) is True
+    if abstains:
+        chosen, adapted = _unnoticed(chosen, threat), replace(adapted, log=(*adapted.log, UNNOTICED))
+    fitted = tuple(_fitted(part, adapted) for part in chosen)
     return Setting(
         judge=adapted.judge,
         attacked=prepare(adapted.model, x, channels_last=channels_last) if adapted.draws == 1 else adapted.model,
@@ -115,12 +125,29 @@ def settle(
         seed=seed,
         doubts=adapted.doubts,
         log=adapted.log,
+        abstains=abstains,
     )
 
 
-def _fitted(part: Part, attack: Attack, queries: bool) -> Part:
-    """The part with its attack; where slopes cannot be trusted, queries go to every row that is left."""
-    return replace(part, attack=attack, share=1.0 if queries and part.queries else part.share)
+def _fitted(part: Part, adapted: Adapted) -> Part:
+    """The part as it fits the model; where slopes cannot be trusted, queries go to every row that is left."""
+    if adapted.queries and part.queries:
+        return replace(part, attack=adapted.fit(part.blind or part.attack), share=1.0)
+    return replace(part, attack=adapted.fit(part.attack))
+
+
+def _unnoticed(parts: Suite, threat: Threat) -> Suite:
+    """The suite against a model that abstains.
+
+    Steps that shrink find the narrow place between two walls where steps along the ball leap from one to the other, so
+    FMN comes first. Targeted FAB knows the wall to one class alone; FAB takes the joint margin for its wall.
+    """
+    fab = tuple(
+        replace(part, name="fab", attack=FAB(part.attack.steps, restarts=5)) if isinstance(part.attack, FABT) else part
+        for part in parts
+    )
+    shrinks = getattr(threat, "norm", None) in FMN.norms
+    return (Part("fmn", FMN(100)), *fab) if shrinks else fab
 
 
 def _ladder(level: str, threat: Threat) -> Attack | None:

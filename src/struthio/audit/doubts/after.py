@@ -14,13 +14,13 @@ from struthio.audit.doubts.kinds import Doubt
 from struthio.audit.doubts.probe import Probe, probe
 from struthio.audit.doubts.slopes import slopes
 from struthio.audit.judge import majority
-from struthio.goals import Untargeted
 from struthio.gradients import Autograd, Averaged
 from struthio.rows import RowGenerator, as_generator, where_rows
 from struthio.types import Model, Threat
 
 ROWS = 16
 NOISES = 200
+AT_ONCE = 5  # few, so that sixteen photographs fit into memory
 TIMES = 10
 
 
@@ -64,6 +64,40 @@ def from_curve(curve: Mapping[float, float], rows: int) -> Iterator[Doubt]:
             return
 
 
+def from_radii(
+    model: Model,
+    x: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    attack: Attack,
+    generator: int | RowGenerator = 0,
+    judge: Model | None = None,
+    draws: int = 1,
+) -> Iterator[Doubt]:
+    """Run the attack on the first 16 rows at half the radius, at the radius and at twice, and look at the curve.
+
+    Args:
+        model: what was attacked.
+        x: rows [n, ...] that the model gets right; none at all is no doubt.
+        labels: their classes [n].
+        threat: what may change.
+        attack: the first attack by slope.
+        generator: a seed, or the rows' random numbers.
+        judge: the model on which success is decided; the one attacked where not given.
+        draws: by how many fresh draws of it.
+    """
+    if not len(x):
+        return
+    asked = probe(model, x, labels, threat, as_generator(generator, x)).few(ROWS)
+    held = _Held(asked, attack, model if judge is None else judge, draws)
+    eps = torch.as_tensor(asked.threat.eps, dtype=asked.x.dtype, device=asked.x.device)
+    widest, middle = asked.threat.farthest(asked.x), float(eps.median())
+    radii = {scale * middle: torch.minimum(scale * eps, widest) for scale in (0.5, 1.0, 2.0)}
+    curve = {size: 1 - float(held.fell(attack, asked.threat.at(radius), 930).double().mean())
+             for size, radius in radii.items()}  # fmt: skip
+    yield from from_curve(curve, len(asked.x))
+
+
 def reconsider(
     model: Model,
     x: Tensor,
@@ -92,8 +126,9 @@ def reconsider(
     if not len(x):
         return ()
     rows = as_generator(generator, x)
-    asked = probe(model, x, labels, threat, rows).few(ROWS)
-    held = _Held(asked, attack, model if judge is None else judge, draws)
+    judge = model if judge is None else judge
+    asked = replace(probe(model, x, labels, threat, rows).few(ROWS), abstains=getattr(judge, "abstains", False) is True)
+    held = _Held(asked, attack, judge, draws)
     return tuple(doubt for test in (held.slopes, held.noise, held.steps, held.limit) for doubt in test())
 
 
@@ -102,9 +137,10 @@ class _Held:
 
     def __init__(self, asked: Probe, attack: Attack, judge: Model, draws: int) -> None:
         self.asked, self.attack, self.judge, self.draws = asked, attack, judge, draws
-        self.goal = Untargeted(asked.labels)
+        self.goal = asked.goal
 
-    def _fell(self, attack: Attack, threat: Threat, draw: int) -> Tensor:
+    def fell(self, attack: Attack, threat: Threat, draw: int) -> Tensor:
+        """The rows that an attack brings down, bool [n]."""
         found = attack(self.asked.model, self.asked.x, self.goal, threat, self.asked.generator.fold(draw))
         return self._judged(found.x_adv, draw)
 
@@ -119,11 +155,13 @@ class _Held:
     def noise(self) -> Iterator[Doubt]:
         """The best of many random steps of the whole radius."""
         asked, zero = self.asked, self.asked.threat.zero(self.asked.x)
+        crowd, place = asked.crowd(AT_ONCE), torch.arange(len(zero), device=zero.device)
         best, best_score = zero, asked.score(zero)
-        for draw in range(NOISES):
-            way = asked.generator.fold(1000 + draw).normal(zero.shape[1:], zero.dtype)
-            z = asked.step(way, 1.0)
-            score = asked.score(z, draw)
+        for draw in range(NOISES // AT_ONCE):
+            ways = asked.generator.fold(1000 + draw).normal((AT_ONCE, *zero.shape[1:]), zero.dtype)
+            z = crowd.step(ways.transpose(0, 1).flatten(0, 1), 1.0)
+            score, which = crowd.score(z, draw).reshape(AT_ONCE, -1).max(0)
+            z = z[which * len(zero) + place]
             best, best_score = where_rows(score > best_score, z, best), score.maximum(best_score)
         fell = self._judged(asked.threat.apply(asked.x, best), 900)
         if bool(fell.any()):
@@ -139,7 +177,7 @@ class _Held:
         if not isinstance(steps, int) or "steps" not in {option.name for option in fields(self.attack)}:
             return
         longer = replace(self.attack, steps=TIMES * steps)  # type: ignore[call-arg]
-        fell = self._fell(longer, self.asked.threat, 910)
+        fell = self.fell(longer, self.asked.threat, 910)
         if int(fell.sum()) > max(1, 0.1 * len(fell)):
             yield Doubt(
                 "more-steps-help",
@@ -152,7 +190,7 @@ class _Held:
         widest = self.asked.threat.farthest(self.asked.x)
         eps = torch.as_tensor(self.asked.threat.eps, dtype=widest.dtype, device=widest.device)
         far = torch.where(widest.isfinite(), widest, 10 * eps)
-        fell = self._fell(self.attack, self.asked.threat.at(far), 920)
+        fell = self.fell(self.attack, self.asked.threat.at(far), 920)
         left = int((~fell).sum())
         if left > max(1, 0.05 * len(fell)):
             yield Doubt(

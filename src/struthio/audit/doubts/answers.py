@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from struthio.audit.doubts.kinds import Doubt
-from struthio.audit.doubts.probe import Probe, soft_margin
+from struthio.audit.doubts.probe import Probe, SoftMargin, soft_margin
+from struthio.models import declared_random
 from struthio.models.contract import looks_like_probabilities
 from struthio.types import Model
 
@@ -32,12 +33,6 @@ def in_training(model: Model) -> list[str]:
     """The names of the layers whose answers their training mode changes."""
     parts = model.named_modules() if isinstance(model, nn.Module) else ()
     return [name for name, part in parts if part.training and isinstance(part, CHANGING) and getattr(part, "p", 1) > 0]
-
-
-def declared_random(model: Model) -> bool:
-    """Whether a part says of itself that it is random."""
-    parts = model.modules() if isinstance(model, nn.Module) else (model,)
-    return any(getattr(part, "random", False) is True for part in parts)
 
 
 def randomness(probe: Probe) -> Iterator[Doubt]:
@@ -112,7 +107,7 @@ def saturated(outputs: Tensor) -> Tensor:
 def noise(probe: Probe) -> Iterator[Doubt]:
     """Answers under noise: far smaller than the radius (indicator I2 of arXiv 2106.09947), and as large."""
     labels, clean = probe.labels, probe.ask(probe.x)
-    before = soft_margin(clean, labels)
+    before = probe.goal.score(SoftMargin(), clean)
     floor = 0.1 * (clean.amax(1) - clean.amin(1)) if not looks_like_probabilities(clean) else torch.ones_like(before)
     tiny = [probe.score(probe.nearby(0.02, 100 + draw)) for draw in range(DRAWS)]
     jump = torch.stack([((after - before).abs() / before.abs().maximum(floor)).clamp(max=1) for after in tiny]).mean()

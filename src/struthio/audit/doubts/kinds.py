@@ -95,10 +95,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
 }
 
-BY_HAND = (
-    "transfer-wins",
-    "accuracy-rises",
-)  # an audit has no surrogate, and one radius: only a caller can look for these
+BY_HAND = ("transfer-wins",)  # an audit has no surrogate: only a caller can look for it
 
 
 @dataclass(frozen=True)

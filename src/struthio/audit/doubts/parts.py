@@ -129,7 +129,8 @@ def _kept(
         with torch.enable_grad():
             u = seen.clone().requires_grad_()
             again = part(u * 1)  # times one, since a part that works in place may not touch a leaf of the graph
-            slope = torch.autograd.grad(again, u, d, allow_unused=True)[0] if again.requires_grad else None
+            # The sum, and no `grad_outputs`, with which torch would first load its symbolic shapes: a second lost.
+            slope = torch.autograd.grad((again * d).sum(), u, allow_unused=True)[0] if again.requires_grad else None
     except RuntimeError:  # it leaves torch, and refuses what carries a gradient
         return 0.0
     if slope is None:

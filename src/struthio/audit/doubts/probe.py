@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from struthio.attacks.base import no_trace
+from struthio.goals import Evade, Untargeted, against
 from struthio.models.contract import looks_like_probabilities
 from struthio.rows import RowGenerator, norm, per_row
 from struthio.types import Model, Threat
@@ -27,6 +28,7 @@ class Probe:
         labels: their classes [n].
         threat: with a finite radius, which sets the scale of "a small step".
         generator: the rows' random numbers.
+        abstains: whether the last class is no answer but abstaining.
     """
 
     model: Model
@@ -34,10 +36,23 @@ class Probe:
     labels: Tensor
     threat: Threat
     generator: RowGenerator
+    abstains: bool = False
+
+    @property
+    def goal(self) -> Untargeted | Evade:
+        """What an attack wants."""
+        return against(self.labels, self.abstains)
 
     def few(self, rows: int) -> Probe:
         """The first rows alone."""
-        return Probe(self.model, self.x[:rows], self.labels[:rows], self.threat[:rows], self.generator[:rows])
+        some = self.x[:rows], self.labels[:rows], self.threat[:rows], self.generator[:rows]
+        return Probe(self.model, *some, self.abstains)
+
+    def crowd(self, times: int) -> Probe:
+        """Every row several times: all rows, all rows again, ..."""
+        rows = torch.arange(len(self.x), device=self.x.device).repeat(times)
+        several = self.x[rows], self.labels[rows], self.threat[rows], self.generator[rows]
+        return Probe(self.model, *several, self.abstains)
 
     @torch.no_grad()
     def ask(self, x: Tensor, draw: int = 0) -> Tensor:
@@ -52,7 +67,7 @@ class Probe:
             z = z.detach().requires_grad_()
             outputs = self.model(self.threat.apply(self.x, z))
             if outputs.requires_grad:
-                score = soft_margin(outputs, self.labels).sum()
+                score = self.goal.score(SoftMargin(), outputs).sum()
                 (grad,) = torch.autograd.grad(score, z, allow_unused=True)
                 return grad
         return None
@@ -60,7 +75,7 @@ class Probe:
     @torch.no_grad()
     def score(self, z: Tensor, draw: int = 0) -> Tensor:
         """The soft margin at z, [n]."""
-        return soft_margin(self.ask(self.threat.apply(self.x, z), draw), self.labels)
+        return self.goal.score(SoftMargin(), self.ask(self.threat.apply(self.x, z), draw))
 
     def step(self, way: Tensor, share: float) -> Tensor:
         """A step from x of a share of the radius, as steep as the threat allows along a slope."""
@@ -81,7 +96,7 @@ def probe(model: Model, x: Tensor, labels: Tensor, threat: Threat, generator: Ro
         widest = threat.farthest(x)
         widest = torch.where(widest.isfinite(), widest, threat.size(x, torch.zeros_like(x)))
         threat = threat.at(torch.minimum(0.1 * widest, eps))
-    return Probe(model, x, labels, threat, generator)
+    return Probe(model, x, labels, threat, generator, getattr(model, "abstains", False) is True)
 
 
 def soft_margin(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -93,6 +108,19 @@ def soft_margin(outputs: Tensor, labels: Tensor) -> Tensor:
         outputs = outputs.clamp(min=1e-30).log()
     others = outputs.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
     return others - outputs.gather(1, labels[:, None]).squeeze(1)
+
+
+@dataclass(frozen=True)
+class SoftMargin:
+    """The soft margin as a loss."""
+
+    def away(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The soft margin, [n]."""
+        return soft_margin(outputs, labels)
+
+    def toward(self, outputs: Tensor, targets: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The soft margin of the target, with its sign turned, [n]."""
+        return -soft_margin(outputs, targets)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

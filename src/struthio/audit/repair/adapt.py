@@ -17,13 +17,12 @@ from struthio.audit.doubts.slopes import slopes
 from struthio.audit.repair.adapted import Adapted
 from struthio.audit.repair.draws import steady_draws, steady_samples
 from struthio.audit.repair.logits import BeforeSoftmax, Rescaled
-from struthio.audit.repair.stand_ins import Instead, declared, replaced
+from struthio.audit.repair.stand_ins import Instead, replaced
 from struthio.audit.repair.training import settled
 from struthio.audit.repair.trial import ENOUGH, NOTHING, ROWS, Candidate, Tried, by_chance, trial
-from struthio.goals import Untargeted
 from struthio.gradients import Autograd, Averaged, Estimated, Smoothed
 from struthio.losses import CrossEntropy, Margin
-from struthio.models import with_stand_ins
+from struthio.models import declared, with_stand_ins
 from struthio.rows import RowGenerator, as_generator
 from struthio.types import Gradient, Loss, Model, Threat
 
@@ -181,7 +180,7 @@ class _Repair:
 
     def _vote(self, x_adv: Tensor) -> None:
         few = self.asked.few(len(x_adv))
-        self.draws, agreed = steady_draws(few.model, x_adv, Untargeted(few.labels), few.generator)
+        self.draws, agreed = steady_draws(few.model, x_adv, few.goal, few.generator)
         self._done(
             f"A row falls where most of {self.draws} fresh draws do: two such votes agree on {agreed:.0%} of the rows.",
             "random-outputs",

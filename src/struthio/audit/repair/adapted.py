@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from struthio.attacks.fitted import fitted
 from struthio.audit.doubts.kinds import Doubt
 from struthio.gradients import Autograd
 from struthio.losses import CrossEntropy
@@ -40,16 +41,4 @@ class Adapted:
 
         Against a random model it takes all its steps and keeps the best: the first lucky draw is not a win.
         """
-        if isinstance(attack, tuple):
-            return tuple(self.fit(one) for one in attack)
-        if not is_dataclass(attack):
-            return attack
-        options = {option.name: getattr(attack, option.name) for option in fields(attack)}
-        changes = {name: self.fit(value) for name, value in options.items() if name in ("attack", "attacks")}
-        if options.get("gradient") == Autograd():
-            changes["gradient"] = self.gradient
-        if options.get("loss") == CrossEntropy():
-            changes["loss"] = self.loss
-        if self.draws > 1 and options.get("keep") == "first":
-            changes["keep"] = "best"
-        return replace(attack, **changes)  # type: ignore[type-var]
+        return fitted(attack, self.gradient, self.loss, every_step=self.draws > 1)

@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from struthio.attacks.base import no_trace
-from struthio.audit.doubts.probe import Probe, cosine, soft_margin
+from struthio.audit.doubts.probe import Probe, SoftMargin, cosine
 from struthio.audit.judge import majority
 from struthio.gradients import Averaged
 from struthio.rows import RowGenerator
@@ -19,7 +19,7 @@ DRAWS = (11, 21, 41)  # odd, so that there is always a majority
 
 def steady_samples(probe: Probe, gradient: Gradient) -> tuple[int, float]:
     """The fewest draws whose mean slope agrees with that of as many others (cosine 0.9), and that cosine (median)."""
-    see, score = partial(probe.threat.apply, probe.x), partial(soft_margin, labels=probe.labels)
+    see, score = partial(probe.threat.apply, probe.x), partial(probe.goal.score, SoftMargin())
     zero = probe.threat.zero(probe.x)
     for samples in SAMPLES:
         means = []

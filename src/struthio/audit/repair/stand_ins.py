@@ -22,12 +22,6 @@ STEPS, WIDTH = 200, 32
 PLACES = 2048  # that an imitation learns from at a time
 
 
-def declared(model: nn.Module) -> dict[str, Instead]:
-    """The stand-ins that parts bring along, in an attribute `stand_in`."""
-    named = ((name, getattr(part, "stand_in", None)) for name, part in model.named_modules() if name)
-    return {name: stand_in for name, stand_in in named if stand_in is not None}
-
-
 class Bridge(nn.Module):
     """A copy of a model in which the gradient skips what comes before a part, as if that had changed nothing.
 

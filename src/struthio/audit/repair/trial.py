@@ -9,9 +9,8 @@ from torch import Tensor
 
 from struthio.attacks import PGD
 from struthio.attacks.base import no_trace
-from struthio.audit.doubts.probe import Probe, soft_margin
+from struthio.audit.doubts.probe import Probe, SoftMargin
 from struthio.checks import UserError
-from struthio.goals import Untargeted
 from struthio.gradients import Autograd
 from struthio.losses import Margin
 from struthio.rows import where_rows
@@ -48,7 +47,7 @@ def trial(probe: Probe, candidate: Candidate) -> tuple[Tried, Tensor]:
     few = probe.few(ROWS)
     attack = PGD(steps=STEPS, loss=Margin(), gradient=candidate.gradient, keep="best")
     try:
-        x_adv = attack(candidate.model, few.x, Untargeted(few.labels), few.threat, few.generator).x_adv
+        x_adv = attack(candidate.model, few.x, few.goal, few.threat, few.generator).x_adv
     except (UserError, RuntimeError):  # no gradient arrives
         return NOTHING, few.x
     return judged(probe, x_adv), x_adv
@@ -57,11 +56,11 @@ def trial(probe: Probe, candidate: Candidate) -> tuple[Tried, Tensor]:
 @torch.no_grad()
 def judged(probe: Probe, x_adv: Tensor) -> Tried:
     """How far inputs got on the model as given."""
-    labels = probe.labels[: len(x_adv)]
+    goal = probe.few(len(x_adv)).goal
     with no_trace(probe.generator.fold(600)):
         outputs = torch.stack([probe.model(x_adv) for _ in range(DRAWS)])
-    fell = (outputs.argmax(2) != labels).double().mean()
-    margin = torch.stack([soft_margin(out, labels) for out in outputs]).double()
+    fell = torch.stack([goal.success(out) for out in outputs]).double().mean()
+    margin = torch.stack([goal.score(SoftMargin(), out) for out in outputs]).double()
     return Tried(float(fell), float(margin.mean()))
 
 
