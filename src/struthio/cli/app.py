@@ -37,6 +37,8 @@ app = App(
 app.command("struthio.cli.attack:attack", name="attack", usage=ATTACK_USAGE)
 app.command("struthio.cli.audit:audit", name="audit")
 app.command("struthio.cli.certify:certify", name="certify", usage=CERTIFY_USAGE)
+app.command("struthio.cli.gauntlet:gauntlet", name="gauntlet")
+app.command("struthio.cli.harden:harden", name="harden")
 app.command("struthio.cli.transfer:transfer", name="transfer")
 app.command("struthio.cli.listing:list_", name="list")
 app.command("struthio.cli.listing:show", name="show")

@@ -57,6 +57,15 @@ class Options:
     weights: Annotated[
         str | None, Parameter(group=HOW, metavar="FILE", help="Weights for a model from code: .safetensors, .pt, .pth.")
     ] = None
+    defense: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=HOW,
+            metavar="NAME[:OPTION=VALUE]",
+            negative="",
+            help="Put this around the model, such as jpeg:50: struthio list defenses. May be repeated.",
+        ),
+    ] = ()
     via: Annotated[
         str | None,
         Parameter(

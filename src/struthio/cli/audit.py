@@ -42,6 +42,15 @@ class Options:
     certify: Annotated[
         str, Parameter(group=WHAT, metavar="NAME", help="How rows are proved to hold: auto, none, interval, crown, ...")
     ] = "auto"
+    defense: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=WHAT,
+            metavar="NAME[:OPTION=VALUE]",
+            negative="",
+            help="Put this around the model first, such as jpeg:50: struthio list defenses. May be repeated.",
+        ),
+    ] = ()
     stand_in: Annotated[
         tuple[str, ...],
         Parameter(

@@ -16,6 +16,7 @@ from struthio.checks import UserError
 from struthio.cli import audit_words, terminal
 from struthio.cli.audit import Options
 from struthio.cli.network import device
+from struthio.cli.options import put_around
 from struthio.data.files import writable_folder
 from struthio.models import load
 from struthio.shares import percent
@@ -31,13 +32,15 @@ def run_audit(spec: str, data: str, options: Options) -> int:
         writable_folder(options.output)
     with terminal.quiet_output():
         model = load(spec, weights=options.weights, device=device(options.device))
+        model = put_around(model, options.defense)
+    name = " + ".join([*reversed(options.defense), spec])
 
     def audited(level: str, folder: Path) -> Audit:
         with _progress(level) as tell:
             return run(
                 model, data, options.threat, level=level, rows=options.count, seed=options.seed,
                 batch_size=options.batch_size, folder=folder, certify=options.certify, repair=options.repair,
-                stand_ins=_stand_ins(options.stand_in), workers=options.workers, name=spec, tell=tell,
+                stand_ins=_stand_ins(options.stand_in), workers=options.workers, name=name, tell=tell,
             )  # fmt: skip
 
     with _kept(options.output) as folder, warnings.catch_warnings(record=True) as seen:

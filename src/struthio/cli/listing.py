@@ -1,4 +1,4 @@
-"""`struthio list` and `struthio show`: what there is, and how an attack is used."""
+"""`struthio list` and `struthio show`: what there is, and how an attack or a recipe is used."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ Entry = dict[str, Any]
 
 
 def list_(
-    kind: Annotated[Literal["attacks", "threats", "models", "data"], Parameter(help="What to list.")],
+    kind: Annotated[
+        Literal["attacks", "threats", "models", "data", "defenses", "detectors", "recipes"],
+        Parameter(help="What to list."),
+    ],
     /,
     *,
     json: Json = False,
 ) -> int:
-    """List attacks, threats, models or data."""
-    entries = {"attacks": attacks, "threats": threats, "models": models, "data": data}[kind]()
+    """List attacks, threats, models, data, defenses, detectors or recipes."""
+    listed = {
+        "attacks": attacks, "threats": threats, "models": models, "data": data, "defenses": defenses,
+        "detectors": detectors, "recipes": recipes,
+    }  # fmt: skip
+    entries = listed[kind]()
     if json:
         terminal.show_json(entries)
         return 0
@@ -34,24 +41,42 @@ def list_(
 
 
 def show(
-    attack: Annotated[str, Parameter(metavar="ATTACK", help="Its name: struthio list attacks.")],
+    name: Annotated[
+        str,
+        Parameter(metavar="NAME", help="An attack, defence, detector, recipe or ready recipe file: see struthio list."),
+    ],
     /,
     *,
     json: Json = False,
 ) -> int:
-    """Show an attack: what it does, its options, its paper, an example."""
+    """Show an attack, a defence, a detector or a recipe: what it does, its options, its paper, an example."""
     from struthio.attacks.registry import attack_class
+    from struthio.defenses.registry import DEFENSES, defense_class
+    from struthio.detectors.registry import DETECTORS, detector_class
+    from struthio.train.recipe_file import shipped_text
+    from struthio.train.registry import RECIPES, recipe_class
 
-    found = described(attack.lower(), attack_class(attack))
+    text = shipped_text(name)
+    if text is not None and not json:
+        terminal.out().print(text, markup=False, soft_wrap=True, end="")
+        return 0
+    given = name.lower()
+    if given in DEFENSES:
+        found = _defense(given, defense_class(given))
+    elif given in DETECTORS:
+        found = _detector(given, detector_class(given))
+    else:
+        found = _recipe(given, recipe_class(given)) if given in RECIPES else described(given, attack_class(given))
     if json:
-        terminal.show_json(found)
+        terminal.show_json(found if text is None else {"name": given, "text": text})
         return 0
     from struthio.report.table import facts, listing
 
     options = [[o["name"], o["default"], o["meaning"]] for o in found["options"]]
+    needs = [("needs", found["access"], ""), ("norms", _words(found["norms"]), "")] if "access" in found else []
     terminal.show(
         f"{found['class']}: {found['summary']}\n" + (f"\n{found['more']}\n" if found["more"] else ""),
-        facts([("paper", found["paper"], ""), ("needs", found["access"], ""), ("norms", _words(found["norms"]), "")]),
+        facts([("paper", found["paper"], ""), *needs]),
         "",
         *([listing(["option", "default", "meaning"], options, wide="meaning")] if options else []),
         "An example, and the same in Python:\n",
@@ -111,8 +136,97 @@ def data() -> list[Entry]:
     return [{"name": kind.spec, "what": kind.what, "size": kind.size, "licence": kind.licence} for kind in DATA]
 
 
+def defenses() -> list[Entry]:
+    """Every defence of the registry."""
+    from struthio.defenses.registry import DEFENSES, defense_class
+
+    kinds = {name: defense_class(name) for name in DEFENSES}
+    return [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
+
+
+def detectors() -> list[Entry]:
+    """Every detector of the registry."""
+    from struthio.detectors.registry import DETECTORS, detector_class
+
+    kinds = {name: detector_class(name) for name in DETECTORS}
+    return [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
+
+
+def recipes() -> list[Entry]:
+    """Every recipe of the registry, then the ready recipe files."""
+    from struthio.train.recipe_file import shipped
+    from struthio.train.registry import RECIPES, recipe_class
+
+    kinds = {name: recipe_class(name) for name in RECIPES}
+    own = [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
+    return own + [{"name": name, "what": what, "paper": "a ready file for harden"} for name, what in shipped().items()]
+
+
 def described(name: str, kind: type[Any]) -> Entry:
     """All that is known of an attack: from its docstring, its fields, and its class."""
+    more = {"access": kind.access, "norms": list(kind.norms), "examples": _examples(name, kind)}
+    return {**_documented(name, kind), **more}
+
+
+def _recipe(name: str, kind: type[Any]) -> Entry:
+    """All that is known of a recipe."""
+    lines = [
+        f'recipe = {{ name = "{name}" }}',
+        f"struthio.train.fit(model, data, {kind.__module__}.{kind.__name__}(...))",
+    ]
+    return {**_documented(name, kind), "examples": lines}
+
+
+def _defense(name: str, kind: type[Any]) -> Entry:
+    """All that is known of a defence."""
+    from struthio.defenses.registry import by_name
+
+    lines = [f"{kind.__module__}.{kind.__name__}"]
+    if by_name(kind):
+        lines = [
+            f"struthio audit zoo:digits-cnn data:digits --threat linf:0.2 --defense {name}",
+            f"{lines[0]}.around(model)",
+        ]
+    return _module(name, kind, lines)
+
+
+def _detector(name: str, kind: type[Any]) -> Entry:
+    """All that is known of a detector."""
+    rows = "model, x, y, x_adv" if kind.supervised else "model, x, y"
+    lines = [
+        f"detector = {kind.__module__}.{kind.__name__}().fit({rows}).calibrate(others, fpr=0.05)",
+        'struthio.audit(struthio.detectors.Guarded(model, detector), data, "linf:0.2")',
+    ]
+    return _module(name, kind, lines)
+
+
+def _module(name: str, kind: type[Any], lines: list[str]) -> Entry:
+    """What the docstring and the arguments of a module tell."""
+    from struthio.defenses.registry import options_of
+
+    text = inspect.getdoc(kind) or ""
+    meanings = _meanings(text)
+    options = [
+        {
+            "name": option,
+            "type": str(found.annotation),
+            "default": "" if found.default is found.empty else str(found.default),
+            "meaning": meanings.get(option, ""),
+        }
+        for option, found in options_of(kind).items()
+    ]
+    return {
+        "name": name,
+        "class": kind.__name__,
+        "summary": _summary(kind),
+        "more": _before_args(text.partition("\n\n")[2]),
+        "options": options,
+        "paper": kind.paper,
+        "examples": lines,
+    }
+
+
+def _documented(name: str, kind: type[Any]) -> Entry:
     from struthio.describe import describe
 
     text = inspect.getdoc(kind) or ""
@@ -130,9 +244,6 @@ def described(name: str, kind: type[Any]) -> Entry:
         "more": _before_args(more),
         "options": options,
         "paper": kind.paper,
-        "access": kind.access,
-        "norms": list(kind.norms),
-        "examples": _examples(name, kind),
     }
 
 
@@ -155,7 +266,7 @@ def _examples(name: str, kind: type[Any]) -> list[str]:
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    return field.default
+    return "" if field.default is dataclasses.MISSING else field.default
 
 
 def _summary(kind: type[Any]) -> str:

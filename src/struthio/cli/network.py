@@ -16,7 +16,7 @@ from struthio.attacks.via import Via
 from struthio.checks import UserError, one_of, positive
 from struthio.cli import terminal
 from struthio.cli.attack import Options
-from struthio.cli.options import make_attack
+from struthio.cli.options import make_attack, put_around
 from struthio.losses import Logit
 from struthio.models import LogitEnsemble, Logits, check_contract, load
 from struthio.models.contract import looks_like_probabilities
@@ -25,9 +25,10 @@ from struthio.types import Threat
 
 
 def load_network(options: Options, spec: str) -> nn.Module:
-    """The model of this spec, on the device that was asked for. What its code prints goes to standard error."""
+    """The model of this spec with its defences, on the device asked for. What its code prints goes to stderr."""
     with terminal.quiet_output():
-        return load(spec, weights=options.weights, device=device(options.device))
+        model = load(spec, weights=options.weights, device=device(options.device))
+        return put_around(model, options.defense)
 
 
 def device(name: str | None) -> torch.device:
@@ -85,7 +86,7 @@ def through(options: Options, attack: Attack, x: Tensor, labels: Tensor | None) 
     """The attack, searching on the models of --via where there are any; each is asked about x [n, ...] once."""
     if options.via is None:
         return attack
-    plain = replace(options, weights=None)
+    plain = replace(options, weights=None, defense=())
     sources = [agreed(load_network(plain, spec.strip()), x, labels) for spec in options.via.split(",")]
     return Via(attack, sources[0] if len(sources) == 1 else LogitEnsemble(sources, average=options.average).eval())
 

@@ -1,4 +1,4 @@
-"""Turn `-O steps=50 -O loss=dlr` into the options of an attack, by the types that the attack declares."""
+"""Turn `-O steps=50` and `--defense jpeg:quality=50` into options, by the types that attacks and defences declare."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from struthio.checks import UserError, near_misses
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from struthio.attacks.base import Attack
 
 LOSSES = {"ce": "CrossEntropy", "margin": "Margin", "logit": "Logit", "dlr": "DLR"}
@@ -34,6 +36,35 @@ def make_attack(name: str, texts: Sequence[str], **given: Any) -> Attack:
             raise UserError(f"{name} has no option {option!r}. {near_misses(option, list(types), 'options')}")
         options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
     return make(name, **options)
+
+
+def put_around(model: nn.Module, texts: Sequence[str]) -> nn.Module:
+    """The model with defences around it, the first of them nearest to it.
+
+    Args:
+        model: as loaded; its `input_size` and `class_names` are kept.
+        texts: each `NAME` or `NAME:OPTION=VALUE,OPTION=VALUE`; a value without a name is that of the first option.
+
+    Raises:
+        UserError: for a name or an option that does not exist, or a value that it does not take.
+    """
+    from struthio.defenses.registry import defended, defense_class, options_of
+
+    for text in texts:
+        name, _, rest = text.partition(":")
+        types = {option: str(found.annotation) for option, found in options_of(defense_class(name)).items()}
+        options: dict[str, Any] = {}
+        for part in filter(None, rest.split(",")):
+            option, equals, value = part.partition("=")
+            option, value = (option.strip().replace("-", "_"), value) if equals else (next(iter(types), ""), part)
+            if option not in types:
+                raise UserError(f"{name} has no option {option!r}. {near_misses(option, list(types), 'options')}")
+            options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
+        kept = {known: getattr(model, known, None) for known in ("input_size", "class_names")}
+        model = defended(model, name, **options)
+        for known, value_kept in kept.items():
+            setattr(model, known, value_kept)
+    return model
 
 
 def convert(text: str, kinds: str, what: str) -> Any:

@@ -34,13 +34,13 @@ def show(*parts: RenderableType) -> None:
         console.print(part, markup=False) if isinstance(part, str) else console.print(part)
 
 
-def bar() -> Progress:
+def bar(unit: str = "rows") -> Progress:
     """A bar on standard error: rows done, time left, and what is said `so_far`; silent where it is piped."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
     columns = (
-        TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("rows,"),
+        TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn(f"{unit},"),
         TimeRemainingColumn(compact=True), TextColumn("left{task.fields[so_far]}"),
     )  # fmt: skip
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

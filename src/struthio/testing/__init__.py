@@ -8,6 +8,8 @@ broken. For pytest there is one function a promise::
         promise(MyAttack())
 """
 
+from struthio.testing.defenses import check_defense, defense_promises
+from struthio.testing.detectors import check_detector, detector_promises
 from struthio.testing.models import (
     LinearModel,
     exact_distance,
@@ -16,6 +18,7 @@ from struthio.testing.models import (
     small_net,
 )
 from struthio.testing.promises import attack_promises, check_attack
+from struthio.testing.recipes import check_recipe, recipe_promises
 from struthio.testing.require import BrokenPromise
 from struthio.testing.robust import assert_robust
 from struthio.testing.threats import check_threat, threat_promises
@@ -26,9 +29,15 @@ __all__ = [
     "assert_robust",
     "attack_promises",
     "check_attack",
+    "check_defense",
+    "check_detector",
+    "check_recipe",
     "check_threat",
+    "defense_promises",
+    "detector_promises",
     "exact_distance",
     "linear_model",
+    "recipe_promises",
     "small_inputs",
     "small_net",
     "threat_promises",
