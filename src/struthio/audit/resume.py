@@ -13,6 +13,7 @@ from struthio.audit import shards, tables
 from struthio.audit.folder import DATABASE, PICTURES, Damaged, StoreWarning
 from struthio.audit.tables import JSON
 from struthio.checks import UserError
+from struthio.data.files import settle
 
 
 def prepare(folder: Path, database: sqlite3.Connection, job: Mapping[str, JSON]) -> None:
@@ -30,7 +31,7 @@ def prepare(folder: Path, database: sqlite3.Connection, job: Mapping[str, JSON])
         _begin(database, job)
     shards.sweep(folder / PICTURES, [name for (name,) in database.execute("SELECT shard FROM batches")])
     for place in (folder / PICTURES, folder, folder.resolve().parent):
-        shards.settle(place)
+        settle(place)
 
 
 def _begin(database: sqlite3.Connection, job: Mapping[str, JSON]) -> None:

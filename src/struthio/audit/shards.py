@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from struthio.checks import UserError
+from struthio.data.files import settle
 
 SUFFIX, PART = ".safetensors", ".part"
 
@@ -36,17 +37,6 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
             beside.unlink()
         raise
     return hashlib.sha256(data).hexdigest()
-
-
-def settle(folder: Path) -> None:
-    """Bring the names in a folder to the disk: a renamed file whose folder was not synced may vanish in a power cut."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read(path: Path, checksum: str) -> dict[str, Tensor]:

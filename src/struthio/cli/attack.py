@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from struthio.checks import UserError
+from struthio.cli.declared import AttackName, AttackOption, Defenses, Device, Json, Seed, Weights
 
 AIM = Group.create_ordered("What is wanted")
 HOW = Group.create_ordered("What is attacked, and how")
@@ -33,9 +34,7 @@ class Options:
         Parameter(group=AIM, metavar="GOAL", help="untargeted, least-likely, second, next, or to:CLASS."),
     ] = None
 
-    attack: Annotated[
-        str, Parameter(group=HOW, name=["--attack", "-a"], metavar="NAME", help="See: struthio list attacks.")
-    ] = "pgd"
+    attack: Annotated[AttackName, Parameter(group=HOW)] = "pgd"
     threat: Annotated[
         str | None,
         Parameter(
@@ -54,18 +53,8 @@ class Options:
             help="zoo:NAME, FILE.py:FACTORY, FILE.onnx ...: struthio list models. Pictures: zoo:efficientnet-lite0.",
         ),
     ] = None
-    weights: Annotated[
-        str | None, Parameter(group=HOW, metavar="FILE", help="Weights for a model from code: .safetensors, .pt, .pth.")
-    ] = None
-    defense: Annotated[
-        tuple[str, ...],
-        Parameter(
-            group=HOW,
-            metavar="NAME[:OPTION=VALUE]",
-            negative="",
-            help="Put this around the model, such as jpeg:50: struthio list defenses. May be repeated.",
-        ),
-    ] = ()
+    weights: Annotated[Weights | None, Parameter(group=HOW)] = None
+    defense: Annotated[Defenses, Parameter(group=HOW)] = ()
     via: Annotated[
         str | None,
         Parameter(
@@ -80,27 +69,15 @@ class Options:
     steps: Annotated[
         int | None, Parameter(group=HOW, metavar="N", help="Steps of the attack; the same as -O steps=N.")
     ] = None
-    option: Annotated[
-        list[str],
-        Parameter(
-            group=HOW,
-            name=["--option", "-O"],
-            negative="",
-            metavar="NAME=VALUE",
-            show_default=False,
-            help="An option of the attack, such as -O loss=dlr; struthio show ATTACK lists them. May be repeated.",
-        ),
-    ] = ()  # type: ignore[assignment]
+    option: Annotated[AttackOption, Parameter(group=HOW)] = ()  # type: ignore[assignment]
     levels: Annotated[
         bool | None,
         Parameter(
             group=HOW, show_default=False, help="Keep to the 256 levels of 8-bit pictures. Pictures do if not said."
         ),
     ] = None
-    seed: Annotated[int, Parameter(group=HOW, metavar="N", help="Of the random numbers.")] = 0
-    device: Annotated[
-        str | None, Parameter(group=HOW, metavar="NAME", help="cpu or cuda; cuda where there is one, if not said.")
-    ] = None
+    seed: Annotated[Seed, Parameter(group=HOW)] = 0
+    device: Annotated[Device | None, Parameter(group=HOW)] = None
 
     full_size: Annotated[
         bool,
@@ -205,9 +182,7 @@ class Options:
             help="The folder for results. Pictures: 'adversarial' if not said. Data sets: nothing is kept if not said.",
         ),
     ] = None
-    json: Annotated[
-        bool, Parameter(group=OUT, negative="", show_default=False, help="Print JSON in place of tables.")
-    ] = False
+    json: Annotated[Json, Parameter(group=OUT)] = False
 
     def goal_text(self) -> str | None:
         """The goal as one text, or None where nothing was said. Raises UserError where two things were."""

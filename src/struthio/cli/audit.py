@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from struthio.cli.declared import Count, Defenses, Device, Json, RowsAtOnce, Seed, Weights
+
 WHAT = Group.create_ordered("What is tried")
 GATE = Group.create_ordered("A gate for releases")
 RUN = Group.create_ordered("How it runs")
@@ -36,21 +38,11 @@ class Options:
             help="quick, standard or thorough; standard-aa is AutoAttack as published.",
         ),
     ] = "standard"
-    count: Annotated[
-        int | None, Parameter(group=WHAT, name=["--count", "-n"], metavar="N", help="At most so many rows.")
-    ] = None
+    count: Annotated[Count | None, Parameter(group=WHAT)] = None
     certify: Annotated[
         str, Parameter(group=WHAT, metavar="NAME", help="How rows are proved to hold: auto, none, interval, crown, ...")
     ] = "auto"
-    defense: Annotated[
-        tuple[str, ...],
-        Parameter(
-            group=WHAT,
-            metavar="NAME[:OPTION=VALUE]",
-            negative="",
-            help="Put this around the model first, such as jpeg:50: struthio list defenses. May be repeated.",
-        ),
-    ] = ()
+    defense: Annotated[Defenses, Parameter(group=WHAT)] = ()
     stand_in: Annotated[
         tuple[str, ...],
         Parameter(
@@ -77,13 +69,10 @@ class Options:
         ),
     ] = None
 
-    weights: Annotated[
-        str | None,
-        Parameter(group=RUN, metavar="FILE", help="Weights for a model from code: .safetensors, .pt, .pth."),
-    ] = None
-    device: Annotated[str | None, Parameter(group=RUN, metavar="NAME", help="cpu or cuda.")] = None
-    seed: Annotated[int, Parameter(group=RUN, metavar="N", help="Of the random numbers.")] = 0
-    batch_size: Annotated[int | None, Parameter(group=RUN, metavar="N", help="Rows at once.")] = None
+    weights: Annotated[Weights | None, Parameter(group=RUN)] = None
+    device: Annotated[Device | None, Parameter(group=RUN)] = None
+    seed: Annotated[Seed, Parameter(group=RUN)] = 0
+    batch_size: Annotated[RowsAtOnce | None, Parameter(group=RUN)] = None
     workers: Annotated[
         str | None,
         Parameter(group=RUN, metavar="N", help="So many processes, or a Ray cluster: ray, ray:N, ray://HOST:PORT."),
@@ -98,9 +87,7 @@ class Options:
             help="Where the findings are kept as they come, with the report. The same command goes on with them.",
         ),
     ] = None
-    json: Annotated[
-        bool, Parameter(group=OUT, negative="", show_default=False, help="Print JSON in place of tables.")
-    ] = False
+    json: Annotated[Json, Parameter(group=OUT)] = False
 
 
 def audit(

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from struthio.checks import UserError
+from struthio.cli.declared import Count, Device, Json, Weights
 
 PROPERTY = Group.create_ordered("Properties only")
 ROWS = Group.create_ordered("Data sets only")
@@ -37,9 +38,7 @@ class Options:
         str | None,
         Parameter(group=ROWS, name=["--threat", "-t"], metavar="SPEC", help="linf:0.1, l2:0.5 or l1:2."),
     ] = None
-    count: Annotated[int, Parameter(group=ROWS, name=["--count", "-n"], metavar="N", help="At most so many rows.")] = (
-        100
-    )
+    count: Annotated[Count, Parameter(group=ROWS)] = 100
     method: Annotated[
         str,
         Parameter(
@@ -48,15 +47,10 @@ class Options:
             help="auto, interval, lipschitz, crown-interval, crown or alpha, from fast and loose to slow and tight.",
         ),
     ] = "auto"
-    weights: Annotated[
-        str | None,
-        Parameter(group=ROWS, metavar="FILE", help="Weights for a model from code: .safetensors, .pt, .pth."),
-    ] = None
-    device: Annotated[str | None, Parameter(group=ROWS, metavar="NAME", help="cpu or cuda.")] = None
+    weights: Annotated[Weights | None, Parameter(group=ROWS)] = None
+    device: Annotated[Device | None, Parameter(group=ROWS)] = None
 
-    json: Annotated[
-        bool, Parameter(group=BOTH, negative="", show_default=False, help="Print JSON in place of tables.")
-    ] = False
+    json: Annotated[Json, Parameter(group=BOTH)] = False
 
 
 def certify(

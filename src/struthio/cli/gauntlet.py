@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from struthio.cli.declared import Json, Seed
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class GauntletOptions:
             help="CIFAR-10 in a folder or an .npz, with train and test; without it, rows that need it are left out.",
         ),
     ] = None
-    seed: Annotated[int, Parameter(metavar="N", help="Of the random numbers.")] = 0
+    seed: Seed = 0
     output: Annotated[
         str | None,
         Parameter(
@@ -34,7 +36,7 @@ class GauntletOptions:
         ),
     ] = None
     list: Annotated[bool, Parameter(negative="", show_default=False, help="Say which rows there are.")] = False
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print JSON in place of the table.")] = False
+    json: Json = False
 
 
 def gauntlet(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from struthio.cli.declared import Device, Json, Seed
+
 WHAT = Group.create_ordered("What is trained")
 RUN = Group.create_ordered("How it runs")
 OUT = Group.create_ordered("What is left")
@@ -39,9 +41,9 @@ class Options:
         int | None,
         Parameter(group=WHAT, metavar="N", help="How often every row is seen, in place of the recipe's own."),
     ] = None
-    seed: Annotated[int | None, Parameter(group=WHAT, metavar="N", help="Of the random numbers.")] = None
+    seed: Annotated[Seed | None, Parameter(group=WHAT)] = None
 
-    device: Annotated[str | None, Parameter(group=RUN, metavar="NAME", help="cpu or cuda.")] = None
+    device: Annotated[Device | None, Parameter(group=RUN)] = None
     devices: Annotated[
         str, Parameter(group=RUN, metavar="N", help="So many processes, one a GPU; or workers of a Ray cluster: ray:N.")
     ] = "1"
@@ -64,9 +66,7 @@ class Options:
     logs: Annotated[
         bool, Parameter(group=OUT, negative="", show_default=False, help="Write TensorBoard logs to DIR/logs.")
     ] = False
-    json: Annotated[
-        bool, Parameter(group=OUT, negative="", show_default=False, help="Print JSON in place of tables.")
-    ] = False
+    json: Annotated[Json, Parameter(group=OUT)] = False
 
 
 def harden(

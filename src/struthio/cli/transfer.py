@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from struthio.cli.declared import AttackName, AttackOption, Count, Device, Json, RowsAtOnce, Seed
+
 HOW = Group.create_ordered("What is attacked, and how")
 OUT = Group.create_ordered("What is left")
 
@@ -34,20 +36,8 @@ class TransferOptions:
             help="What may change, and by how much, such as linf:8/255 or l2:0.5.",
         ),
     ] = None
-    attack: Annotated[
-        str, Parameter(group=HOW, name=["--attack", "-a"], metavar="NAME", help="See: struthio list attacks.")
-    ] = "mi-fgsm"
-    option: Annotated[
-        list[str],
-        Parameter(
-            group=HOW,
-            name=["--option", "-O"],
-            negative="",
-            metavar="NAME=VALUE",
-            show_default=False,
-            help="An option of the attack; struthio show ATTACK lists them. May be repeated.",
-        ),
-    ] = ()  # type: ignore[assignment]
+    attack: Annotated[AttackName, Parameter(group=HOW)] = "mi-fgsm"
+    option: Annotated[AttackOption, Parameter(group=HOW)] = ()  # type: ignore[assignment]
     sources: Annotated[
         str | None,
         Parameter(group=HOW, metavar="NAME[,NAME]", help="Make inputs against these alone, such as have gradients."),
@@ -63,16 +53,10 @@ class TransferOptions:
     levels: Annotated[
         bool, Parameter(group=HOW, negative="", show_default=False, help="Keep to the 256 levels of 8-bit pictures.")
     ] = False
-    count: Annotated[int, Parameter(group=HOW, name=["--count", "-n"], metavar="N", help="At most so many rows.")] = (
-        1000
-    )
-    batch_size: Annotated[
-        int | None, Parameter(group=HOW, metavar="N", help="Rows at once; no answer depends on it.")
-    ] = None
-    seed: Annotated[int, Parameter(group=HOW, metavar="N", help="Of the random numbers.")] = 0
-    device: Annotated[
-        str | None, Parameter(group=HOW, metavar="NAME", help="cpu or cuda; cuda where there is one, if not said.")
-    ] = None
+    count: Annotated[Count, Parameter(group=HOW)] = 1000
+    batch_size: Annotated[RowsAtOnce | None, Parameter(group=HOW)] = None
+    seed: Annotated[Seed, Parameter(group=HOW)] = 0
+    device: Annotated[Device | None, Parameter(group=HOW)] = None
 
     output: Annotated[
         str | None,
@@ -80,9 +64,7 @@ class TransferOptions:
             group=OUT, name=["--output", "-o"], metavar="DIR", help="The folder for transfer.png and transfer.json."
         ),
     ] = None
-    json: Annotated[
-        bool, Parameter(group=OUT, negative="", show_default=False, help="Print JSON in place of the table.")
-    ] = False
+    json: Annotated[Json, Parameter(group=OUT)] = False
 
 
 def transfer(

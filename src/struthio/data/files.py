@@ -47,3 +47,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def settle(folder: Path) -> None:
+    """Bring the names in a folder to the disk: a renamed file whose folder was not synced may vanish in a power cut."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

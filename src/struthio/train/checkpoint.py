@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from struthio.checks import UserError
-from struthio.data.files import replacing
+from struthio.data.files import replacing, settle
 from struthio.train.history import Epoch
 from struthio.train.weights import Average
 
@@ -120,7 +120,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    _settle(path.parent)
+    settle(path.parent)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -189,13 +189,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
             total = zlib.crc32(value.view(torch.uint8).numpy().data, total)
     return total
 
-
-def _settle(folder: Path) -> None:
-    """Bring the name to the disk: a renamed file whose folder was not synced may vanish in a power cut."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
