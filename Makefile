@@ -47,6 +47,7 @@ bench: $(VENV)/bench ## speed and strength beside the peers, into bench/results/
 	$(BIN)/python -m bench.smallest -o bench/results
 	$(BIN)/python -m bench.queries -o bench/results
 	$(BIN)/python -m bench.audit -o bench/results
+	$(BIN)/python -m bench.train -o bench/results
 	$(BIN)/python -m bench.memory -o bench/results
 
 papers: $(VENV)/dev ## the slow reproductions of published numbers

@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     wanted = parser.parse_args()
     if set(wanted.case or ()) & set(GIVEN) and not wanted.weights:
-        parser.error("cifar-robust needs --weights FILE.safetensors, as `struthio train` writes it")
+        parser.error("cifar-robust needs --weights FILE.safetensors, as `struthio harden cifar10-fast` writes it")
     path = wanted.output / "audit.json"
     results = json.loads(path.read_text()) if path.exists() else {"cases": {}}
     results["machine"] = facts()

@@ -38,7 +38,7 @@ def test_version(run):
         ("attack --untargetd", "--untargeted"),
         ("attack -n x", "int"),
         ("list", "KIND"),
-        ("show", "ATTACK"),
+        ("show", "NAME"),
     ],
 )
 def test_mistyped_commands(run, command, words):

@@ -60,6 +60,10 @@ class APGD(Attack):
         checks.count(self.restarts, "restarts")
         checks.share(self.rho, "rho")
         checks.share(self.momentum, "momentum")
+        if not callable(self.start):
+            raise checks.UserError(
+                f"start is a {type(self.start).__name__}; a way to begin is needed: OnSphere() or OutputDiversified()."
+            )
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best point of all restarts."""

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from struthio.attacks.base import Attack
+from struthio.attacks.pgd import FGSM
+from struthio.attacks.starts import OutputDiversified
 from struthio.checks import UserError
 from struthio.describe import describe
 from struthio.gradients import Autograd, Scaled
@@ -39,7 +41,8 @@ BY_NAME: dict[str, tuple[Any, ...]] = {
     "radius": (0.1, 0.01),
     "step": (0.3,),
     "steps": (3, 9, 1),
-    "start": (torch.zeros(()), torch.ones(())),
+    "start": (torch.zeros(()), torch.ones(()), OutputDiversified()),
+    "after": (FGSM(),),
 }
 
 

@@ -188,4 +188,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
         if value.numel():
             total = zlib.crc32(value.view(torch.uint8).numpy().data, total)
     return total
-

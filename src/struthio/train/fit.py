@@ -114,9 +114,9 @@ def fit(
         training = begun(model, job, device)
         keeper = Keeper(to, training, job.description(model), crew, save_every)
         keeper.resume()
-        stepper = Stepper(recipe, plan, training, crew, device)
-        while not over(training.standing.history, plan):
-            one_epoch(job, stepper, keeper, stop, tell or _silent)
+        with Stepper(recipe, plan, training, crew, device) as stepper:
+            while not over(training.standing.history, plan):
+                one_epoch(job, stepper, keeper, stop, tell or _silent)
         return result(job, training, keeper)
 
 

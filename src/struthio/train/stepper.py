@@ -46,6 +46,13 @@ class Stepper:
         self.rate = plan.rate(0.0)
         self.lesson = crew.together(Lesson(recipe, training.trained))
 
+    def __enter__(self) -> Stepper:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        """Let go of DDP before the processes part; the other way round, torch's threads may wait for ever."""
+        self.lesson = Lesson(self.recipe, self.training.trained)
+
     def loss(self, parts: list[Part], rows: int, done: float) -> float:
         """Set the gradient of the mean loss over a batch of `rows` rows, of which these parts are this process's.
 
