@@ -20,6 +20,12 @@ def test_catastrophic_overfitting():
     assert doubts(lines((0.3, 0.4), (0.4, 0.45), (0.39, 0.5))) == []
 
 
+def test_catastrophic_from_the_beginning():
+    (said,) = doubts(lines((0.003, 0.21), (0.085, 0.865), (0.055, 0.972)))
+    assert said.startswith("catastrophic overfitting: in the end accuracy is 97.2% under one step and 5.5% under")
+    assert doubts(lines((0.2, 0.4), (0.3, 0.55))) == []
+
+
 def test_robust_overfitting():
     (said,) = doubts(lines((0.3, 0.4), (0.5, 0.55), (0.44, 0.54)))
     assert said.startswith("robust overfitting: robust accuracy was best after epoch 2 (50.0%) and is 44.0%")

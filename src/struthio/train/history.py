@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 COLLAPSE = 0.5  # of the best robust accuracy, and
 FALL = 0.1  # so much in all
+GAP = 0.3  # between accuracy under one step and under several, where robust accuracy never rose
 DECLINE = 0.03  # from the best evaluation to the last, and more than two standard errors
 
 
@@ -68,8 +69,12 @@ def doubts(history: Sequence[Epoch], adversarial: bool = True) -> list[str]:
 
 def catastrophic_overfitting(history: Sequence[Epoch]) -> str | None:
     """Robust accuracy under several steps collapses while that under one step stays or rises (Wong, Rice and Kolter,
-    2020, arXiv 2001.03994; Andriushchenko and Flammarion, 2020, arXiv 2007.02617).
+    2020, arXiv 2001.03994; Andriushchenko and Flammarion, 2020, arXiv 2007.02617), or never rises with it.
     """
+    remedy = (
+        "the network learnt to mislead the one step that it is trained on. Take more steps, a smaller step or radius, "
+        "or fewer epochs at a lower rate."
+    )
     top: Epoch | None = None
     for epoch in history:
         if epoch.robust is None or epoch.one_step is None:
@@ -80,11 +85,17 @@ def catastrophic_overfitting(history: Sequence[Epoch]) -> str | None:
                 return (
                     f"catastrophic overfitting: from epoch {top.epoch} to {epoch.epoch} robust accuracy fell from "
                     f"{top.robust:.1%} to {epoch.robust:.1%}, while accuracy under one step went from "
-                    f"{top.one_step:.1%} to {epoch.one_step:.1%}: the network learnt to mislead the one step that it "
-                    "is trained on. Take more steps, a smaller step, or fewer epochs at a lower rate."
+                    f"{top.one_step:.1%} to {epoch.one_step:.1%}: {remedy}"
                 )
         if top is None or top.robust is None or epoch.robust > top.robust:
             top = epoch
+    judged = [epoch for epoch in history if epoch.robust is not None and epoch.one_step is not None]
+    robust, one_step = (judged[-1].robust or 0.0, judged[-1].one_step or 0.0) if judged else (0.0, 0.0)
+    if one_step - robust >= GAP and robust <= COLLAPSE * one_step:
+        return (
+            f"catastrophic overfitting: in the end accuracy is {one_step:.1%} under one step and {robust:.1%} under "
+            f"several: {remedy}"
+        )
     return None
 
 
