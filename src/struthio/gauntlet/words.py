@@ -60,7 +60,8 @@ def summary(said: Figures) -> str:
     tried = {name: row for name, row in said["rows"].items() if "left_out" not in row}
     wrong = [name for name, row in tried.items() if not row["as_it_should"]]
     left_out = len(said["rows"]) - len(tried)
-    first = f"{len(tried) - len(wrong)} of {len(tried)} rows came out as they should on {said['asked']['count']} inputs each"
+    right, each = len(tried) - len(wrong), said["asked"]["count"]
+    first = f"{right} of {len(tried)} rows came out as they should on {each} inputs each"
     return (
         first
         + (f", {left_out} were left out" if left_out else "")
