@@ -314,12 +314,12 @@ def test_no_room_in_a_real_file_system(tmp_path):
 def test_killed_at_many_moments(tmp_path):
     """Whatever the moment: what was acknowledged is there bit for bit, and resumption ends where no kill would."""
     started = time.perf_counter()
-    assert len(acknowledged(tmp_path / "whole", after=60)) == 8
-    long = time.perf_counter() - started
+    assert len(acknowledged(tmp_path / "whole", 8, 0)) == 8
+    one = (time.perf_counter() - started) / 8
     killed = 0
     for number, moment in enumerate(torch.rand(16, generator=torch.Generator().manual_seed(0)).tolist()):
         folder = tmp_path / str(number)
-        told = acknowledged(folder, after=moment * long)
+        told = acknowledged(folder, number % 8, moment * one)
         killed += len(told) < 8
         if told:
             with Store.read(folder) as store:
@@ -334,16 +334,16 @@ def test_killed_at_many_moments(tmp_path):
     assert killed >= 6
 
 
-def acknowledged(folder, after):
-    """The batches that a process said it had added before it was killed."""
+def acknowledged(folder, batches, moment):
+    """The batches that a process said it had added before it was killed, some seconds after so many of them."""
     here, there = FORK.Pipe(duplex=False)
     process = FORK.Process(target=fill, args=(folder, range(8), there.send))
     process.start()
     there.close()
-    process.join(after)
+    told = [here.recv() for _ in range(batches)]
+    time.sleep(moment)
     process.kill()
     process.join()
-    told = []
     with suppress(EOFError):
         while True:
             told.append(here.recv())
