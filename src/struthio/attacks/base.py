@@ -14,6 +14,7 @@ from struthio import checks
 from struthio.attacks.kept import Kept, behind_a_wire
 from struthio.losses import Margin
 from struthio.meter import Metered
+from struthio.put_back import seeded
 from struthio.result import Result
 from struthio.rows import RowGenerator, as_generator
 from struthio.types import Goal, Model, Threat
@@ -134,10 +135,5 @@ def _refuted(fast: Metered, x_adv: Tensor, goal: Goal, success: Tensor) -> Tenso
 @contextmanager
 def no_trace(generator: RowGenerator) -> Iterator[None]:
     """Leave torch's global random state as it was; a model that draws from it gets numbers that the generator sets."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        seed = int(generator.keys[0]) & (2**62 - 1)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would take a millisecond to look for devices
-        if devices:
-            torch.cuda.manual_seed(seed)
+    with seeded(int(generator.keys[0]) & (2**62 - 1)):
         yield

@@ -20,6 +20,7 @@ from struthio.cli.harden import Options
 from struthio.cli.network import device
 from struthio.data.files import writable_folder
 from struthio.models import load
+from struthio.put_back import seeded
 from struthio.train.checkpoint import RESULT, write
 from struthio.train.crew import Crew, joined
 from struthio.train.fit import Progress, Tell, Trained, fit
@@ -111,8 +112,7 @@ def fresh(made: Hardening, options: Options, crew: Crew) -> nn.Module:
     place = device(options.device)
     if crew.size > 1 and place.type == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    with terminal.quiet_output(), torch.random.fork_rng():
-        torch.manual_seed(made.plan.seed)
+    with terminal.quiet_output(), seeded(made.plan.seed):
         return load(str(made.model), device=place)
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from struthio import checks
 from struthio.checks import UserError
 from struthio.defenses.base import Defense
-from struthio.defenses.training import USUAL, Course, Epoch, Progress, finite, fresh, seeded, training
+from struthio.defenses.training import USUAL, Course, Epoch, Progress, finite, fresh, training
+from struthio.put_back import seeded
 from struthio.rows import norm
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from struthio import checks
 from struthio.checks import UserError, near_misses
 from struthio.defenses.base import Defense
-from struthio.defenses.training import USUAL, Course, Progress, answering, fresh, same_shape, train
+from struthio.defenses.training import USUAL, Course, Progress, fresh, same_shape, train
+from struthio.put_back import in_mode
 
 GUIDES = ("pixel", "feature", "logit", "class")
 
@@ -134,7 +135,7 @@ class HGD(Defense):
             return F.l1_loss(see(denoised), torch.cat((wanted, wanted)))
 
         fresh(self, course.seed)
-        with answering(model):
+        with in_mode(model, training=False):
             train(self, loss, rows, course, progress)
         return self
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.put_back import seeded
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,6 @@ def finite(value: Tensor, epoch: int, lr: float) -> float:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's random numbers from this seed for a while; then they go on as if nothing had been drawn."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
 def training(net: nn.Module) -> Iterator[None]:
     """In training mode for a while; then in evaluation mode."""
     try:
@@ -147,15 +137,3 @@ def training(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         net.eval()
-
-
-@contextmanager
-def answering(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode for a while; then every part as it was."""
-    were = {part: part.training for part in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for part, was in were.items():
-            part.training = was

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.put_back import seeded
 
 
 class Fitted(nn.Module):
@@ -92,7 +91,8 @@ class Detector(Fitted):
         if x_adv is not None and (x_adv.shape[1:] != x.shape[1:] or not len(x_adv)):
             raise UserError(f"x_adv has shape {tuple(x_adv.shape)}, but clean rows have {tuple(x.shape)}.")
         self.shape = tuple(x.shape[1:])
-        with drawing(generator, x):
+        seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
+        with seeded(seed):
             self.build(model)
             for part in self._own():
                 part.to(x)
@@ -214,12 +214,3 @@ class Detector(Fitted):
 
 def _of_model(name: str) -> bool:
     return name.startswith("model.")
-
-
-@contextmanager
-def drawing(generator: int | torch.Generator, like: Tensor) -> Iterator[None]:
-    """Torch's random numbers from a generator for a while; then as they were."""
-    seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
-        torch.manual_seed(seed)
-        yield

@@ -23,6 +23,7 @@ from struthio.detectors.base import Detector
 from struthio.detectors.guarded import Guarded
 from struthio.goals import Untargeted
 from struthio.models.weights import load_weights
+from struthio.put_back import seeded
 from struthio.train.fit import fit
 from struthio.train.plain import Plain
 from struthio.train.plan import Plan
@@ -98,8 +99,7 @@ class Workshop:
             train: gives it trained.
             how: in words; where these, the seed or the shape are others, it is trained again.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             model = build()
         what = f"{name} {model} {how} {self.seed}"
         path = self.folder / f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.safetensors"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from struthio.attacks.base import Attack, no_trace
 from struthio.meter import Metered
+from struthio.put_back import in_mode
 from struthio.rows import RowGenerator
 from struthio.types import Goal, Model, Threat
 
@@ -34,19 +32,5 @@ def adversary(
         training: attack in training mode (statistics of the batch, dropout) in place of evaluation mode. The running
             statistics of batch-norm then move with every step, as in much published code.
     """
-    with mode(model, training), no_trace(generator):
+    with in_mode(model, training), no_trace(generator):
         return attack.search(Metered(model, len(x), device=x.device), x.detach(), goal, threat, generator).detach()
-
-
-@contextmanager
-def mode(model: Model, training: bool) -> Iterator[None]:
-    """Every part in this mode for a while; then each as it was."""
-    parts = list(model.modules()) if isinstance(model, nn.Module) else []
-    were = {part: part.training for part in parts}
-    try:
-        if isinstance(model, nn.Module):
-            model.train(training)
-        yield
-    finally:
-        for part, was in were.items():
-            part.training = was

@@ -21,8 +21,8 @@ from struthio.certify.network import Network
 from struthio.certify.region import region_of
 from struthio.certify.trace import live
 from struthio.checks import UserError
+from struthio.put_back import in_mode
 from struthio.train.adversarial import WithThreat
-from struthio.train.adversary import mode
 from struthio.train.recipe import Moment
 from struthio.types import Threat
 
@@ -167,7 +167,7 @@ class Followed(nn.Module):
         """The operations on rows like those of x. Raises NotBounded for one that is not known."""
         kind = (*x.shape[1:], x.dtype, x.device)
         if kind not in self._read:
-            with mode(self.model, training=False):
+            with in_mode(self.model, training=False):
                 self._read[kind] = live(self.model, x)
         return self._read[kind]()
 

@@ -14,9 +14,10 @@ from struthio.attacks import FGSM
 from struthio.attacks.base import Attack, no_trace
 from struthio.checks import UserError
 from struthio.goals import Drift
+from struthio.put_back import in_mode
 from struthio.rows import RowGenerator
 from struthio.train.adversarial import Adversarial
-from struthio.train.adversary import adversary, mode
+from struthio.train.adversary import adversary
 from struthio.train.recipe import Moment
 from struthio.types import Model, Threat
 
@@ -89,6 +90,6 @@ def crafted(
     every: tuple[Model, ...] = (model, *sources)
     chosen = int(generator.integers(len(every))[0])
     training = training and chosen == 0
-    with mode(every[chosen], training), no_trace(generator), torch.no_grad():
+    with in_mode(every[chosen], training), no_trace(generator), torch.no_grad():
         goal = Drift(every[chosen](x))
     return adversary(every[chosen], x, goal, threat, attack, generator, training)

@@ -15,7 +15,7 @@ from struthio.attacks.base import no_trace
 from struthio.checks import UserError
 from struthio.data import Samples, load_data
 from struthio.describe import describe
-from struthio.train.adversary import mode
+from struthio.put_back import in_mode
 from struthio.train.batches import AUGMENT, BEGIN, augmented, held_back, numbers
 from struthio.train.plan import Plan
 from struthio.train.recipe import Recipe
@@ -139,7 +139,7 @@ def _check_rows(model: nn.Module, job: Job) -> None:
     _, x, _ = job.read(job.ids[:2], 0, device)
     for threat in {id(one): one for one in (job.threat, threat_of(job.recipe)) if one is not None}.values():
         threat.check(x)
-    with mode(model, False), no_trace(numbers(job.plan.seed, job.ids[:1], BEGIN, 0)):
+    with in_mode(model, False), no_trace(numbers(job.plan.seed, job.ids[:1], BEGIN, 0)):
         outputs = model(x)
     checks.outputs(outputs, len(x))
     for data in (job.samples, job.judged):

@@ -17,9 +17,9 @@ from struthio.attacks.base import no_trace
 from struthio.checks import UserError
 from struthio.goals import Untargeted
 from struthio.gradients import Autograd
+from struthio.put_back import in_mode
 from struthio.rows import RowGenerator
 from struthio.train.adversarial import Adversarial, whole_step
-from struthio.train.adversary import mode
 from struthio.train.recipe import Moment
 from struthio.types import Model, Threat
 
@@ -72,7 +72,7 @@ class Mixing(Adversarial):
             return x[:0]
         if self.spread is not None:
             threat = threat.at(threat.eps * radii(self.spread, generator).to(x.dtype))
-        with mode(model, self.training), no_trace(generator):
+        with in_mode(model, self.training), no_trace(generator):
             score = partial(self._score, y[:k])
             slope, _ = Autograd()(model, partial(threat.apply, x[:k]), threat.zero(x[:k]), score, generator)
         return whole_step(threat, x[:k], slope)

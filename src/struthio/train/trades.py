@@ -15,9 +15,9 @@ from struthio.attacks.base import Attack, no_trace
 from struthio.goals import Drift
 from struthio.losses import CrossEntropy, Divergence
 from struthio.meter import Metered
+from struthio.put_back import in_mode
 from struthio.rows import RowGenerator
 from struthio.train.adversarial import Adversarial
-from struthio.train.adversary import mode
 from struthio.train.recipe import Moment
 from struthio.types import Goal, Loss, Model, Threat
 
@@ -83,7 +83,7 @@ class TRADES(Adversarial):
 
     def perturb(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """Where the answer differs most from that on x."""
-        with mode(model, self.training), no_trace(moment.generator), torch.no_grad():
+        with in_mode(model, self.training), no_trace(moment.generator), torch.no_grad():
             clean = model(x)
         return self.find(model, x, Drift(clean), self.attack, moment)
 

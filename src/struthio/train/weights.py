@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from struthio.put_back import in_mode
+
 
 class Average(nn.Module):
     """A second copy of what is trained, which moves towards it.
@@ -58,16 +60,13 @@ def fresh_statistics(model: nn.Module) -> Iterator[bool]:
     """
     parts = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     were = [part.momentum for part in parts]
-    modes = {part: part.training for part in model.modules()}
     try:
         for part in parts:
             part.momentum = None
             if part.num_batches_tracked is not None:
                 part.num_batches_tracked.zero_()
-        model.train()
-        yield bool(parts)
+        with in_mode(model, training=True):
+            yield bool(parts)
     finally:
         for part, was in zip(parts, were, strict=True):
             part.momentum = was
-        for module, mode in modes.items():
-            module.training = mode
