@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from struthio import checks
+from struthio import checks, rays
 from struthio.audit.crew import Died, Event, Raised, Worker
 from struthio.audit.parcel import Parcel
 from struthio.checks import UserError
@@ -33,9 +33,7 @@ class Cluster:
         self._guest = self._ray.is_initialized()
         if not self._guest:
             self._connect(address, size)
-        resources = self._ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0))
-        self.size = size or gpus or max(1, int(resources.get("CPU", 1)))
+        self.size, gpus = rays.room(self._ray, size)
         self._actor = self._ray.remote(num_cpus=1, num_gpus=min(1.0, gpus / self.size))(Worker)
         self._members: dict[int, tuple[Any, deque[Any]]] = {}
         self._hired = 0

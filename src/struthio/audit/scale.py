@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from struthio import checks
+from struthio import checks, rays
 from struthio.audit.crew import Crew, shared_out
 from struthio.checks import UserError
 
@@ -49,15 +49,10 @@ def _meant(workers: int | str | None) -> tuple[int | None, str | None]:
     words = str(1 if workers is None else workers)
     if words.isdecimal() and int(words) > 0 and not isinstance(workers, bool):
         return int(words), None
-    if words.startswith("ray://") and len(words) > len("ray://"):
-        return None, words
-    kind, _, rest = words.partition(":")
-    if kind == "ray" and (words == "ray" or rest == "auto" or (rest.isdecimal() and int(rest) > 0)):
-        return (int(rest), "") if rest.isdecimal() else (None, rest)
-    raise UserError(
-        f"workers is {workers!r}; it must be a whole number of at least 1, 'ray', 'ray:N', 'ray:auto' or "
-        "'ray://host:port'."
-    )
+    meant = rays.named(words)
+    if meant is None:
+        raise UserError(f"workers is {workers!r}; it must be a whole number of at least 1, {rays.FORMS}.")
+    return meant[0], meant[1] or ""
 
 
 def _here(build: Callable[[], Callable[[T], R]], tasks: Iterable[T]) -> Iterator[tuple[T, R]]:

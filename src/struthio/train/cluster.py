@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from struthio import checks
+from struthio import checks, rays
 from struthio.checks import UserError
 from struthio.train.crew import PATIENCE
 from struthio.train.spread import RESTARTS
@@ -30,7 +30,10 @@ def on_ray(work: Callable[..., int], arguments: tuple[Any, ...], where: str) -> 
     Raises:
         UserError: where the cluster cannot be meant or reached, or its workers died too often.
     """
-    size, address = _meant(where)
+    meant = rays.named(where)
+    if meant is None:
+        raise UserError(f"{where!r} names no cluster; {rays.FORMS} is needed.")
+    size, address = meant
     ray = checks.need("ray", "ray")
     there: Any = checks.need("ray.train.torch", "ray")
     settings = checks.need("ray.train", "ray")
@@ -38,9 +41,7 @@ def on_ray(work: Callable[..., int], arguments: tuple[Any, ...], where: str) -> 
     if not guest:
         _connect(ray, address, size)
     try:
-        resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0))
-        workers = size or gpus or max(1, int(resources.get("CPU", 1)))
+        workers, gpus = rays.room(ray, size)
         with tempfile.TemporaryDirectory() as notes:
             trainer = there.TorchTrainer(
                 partial(_in_worker, work, arguments, os.getcwd()),
@@ -64,18 +65,6 @@ def _in_worker(work: Callable[..., int], arguments: tuple[Any, ...], here: str) 
     if os.path.isdir(here):
         os.chdir(here)
     return work(*arguments)
-
-
-def _meant(where: str) -> tuple[int | None, str | None]:
-    """How many workers (None: as many as there is room for), and the address of a cluster (None: one of our own)."""
-    kind, _, rest = where.partition(":")
-    if where.startswith("ray://") and len(where) > len("ray://"):
-        return None, where
-    if where in ("ray", "ray:auto"):
-        return None, "auto" if rest else None
-    if kind == "ray" and rest.isdecimal() and int(rest):
-        return int(rest), None
-    raise UserError(f"{where!r} names no cluster; ray, ray:N, ray:auto or ray://host:port is needed.")
 
 
 def _connect(ray: Any, address: str | None, size: int | None) -> None:
