@@ -140,16 +140,14 @@ def defenses() -> list[Entry]:
     """Every defence of the registry."""
     from struthio.defenses.registry import DEFENSES, defense_class
 
-    kinds = {name: defense_class(name) for name in DEFENSES}
-    return [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
+    return _with_papers({name: defense_class(name) for name in DEFENSES})
 
 
 def detectors() -> list[Entry]:
     """Every detector of the registry."""
     from struthio.detectors.registry import DETECTORS, detector_class
 
-    kinds = {name: detector_class(name) for name in DETECTORS}
-    return [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
+    return _with_papers({name: detector_class(name) for name in DETECTORS})
 
 
 def recipes() -> list[Entry]:
@@ -157,9 +155,12 @@ def recipes() -> list[Entry]:
     from struthio.train.recipe_file import shipped
     from struthio.train.registry import RECIPES, recipe_class
 
-    kinds = {name: recipe_class(name) for name in RECIPES}
-    own = [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
+    own = _with_papers({name: recipe_class(name) for name in RECIPES})
     return own + [{"name": name, "what": what, "paper": "a ready file for harden"} for name, what in shipped().items()]
+
+
+def _with_papers(kinds: dict[str, Any]) -> list[Entry]:
+    return [{"name": name, "what": _summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
 
 
 def described(name: str, kind: type[Any]) -> Entry:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from struthio.checks import UserError, near_misses
+from struthio.checks import UserError
+from struthio.listed import check_options
 
 if TYPE_CHECKING:
     from torch import nn
 
     from struthio.attacks.base import Attack
 
-LOSSES = {"ce": "CrossEntropy", "margin": "Margin", "logit": "Logit", "dlr": "DLR"}
 TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -32,8 +32,7 @@ def make_attack(name: str, texts: Sequence[str], **given: Any) -> Attack:
         option = option.strip().replace("-", "_")
         if not equals:
             raise UserError(f"-O takes option=value, such as -O steps=50; {text!r} has no '='.")
-        if option not in types:
-            raise UserError(f"{name} has no option {option!r}. {near_misses(option, list(types), 'options')}")
+        check_options(name, [option], types)
         options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
     return make(name, **options)
 
@@ -57,8 +56,7 @@ def put_around(model: nn.Module, texts: Sequence[str]) -> nn.Module:
         for part in filter(None, rest.split(",")):
             option, equals, value = part.partition("=")
             option, value = (option.strip().replace("-", "_"), value) if equals else (next(iter(types), ""), part)
-            if option not in types:
-                raise UserError(f"{name} has no option {option!r}. {near_misses(option, list(types), 'options')}")
+            check_options(name, [option], types)
             options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
         kept = {known: getattr(model, known, None) for known in ("input_size", "class_names")}
         model = defended(model, name, **options)
@@ -75,15 +73,17 @@ def convert(text: str, kinds: str, what: str) -> Any:
         except (ValueError, KeyError, ZeroDivisionError):
             continue
     if "Loss" in kinds:
-        raise UserError(f"{what} is a loss, one of {', '.join(LOSSES)}; {text!r} is none.")
+        from struthio.losses import BY_NAME
+
+        raise UserError(f"{what} is a loss, one of {', '.join(BY_NAME)}; {text!r} is none.")
     raise UserError(f"{what} takes {kinds.replace('|', 'or').replace('  ', ' ')}; {text!r} is not that.")
 
 
 def _convert(text: str, kind: str) -> Any:
     if kind == "Loss":
-        from struthio import losses
+        from struthio.losses import BY_NAME
 
-        return getattr(losses, LOSSES[text.lower()])()
+        return BY_NAME[text.lower()]()
     if kind == "bool":
         return TRUTH[text.lower()]
     if kind == "None" and text.lower() == "none":

@@ -13,6 +13,7 @@ from struthio.checks import UserError
 from struthio.defenses.base import Defense, behind
 from struthio.defenses.training import same_rows
 from struthio.detectors.base import Fitted
+from struthio.detectors.neighbours import squared_distances
 
 
 class NearestNeighbours(Defense, Fitted):
@@ -74,7 +75,9 @@ class NearestNeighbours(Defense, Fitted):
                 f"{self.classes - 1} are needed."
             )
         rows = x.flatten(1)
-        apart = torch.cat([_squared(some, rows).topk(2, largest=False).values[:, 1] for some in rows.split(256)])
+        apart = torch.cat(
+            [squared_distances(some, rows).topk(2, largest=False).values[:, 1] for some in rows.split(256)]
+        )
         self.keep(rows=rows, labels=y, scale=apart.mean().clamp(min=1e-12))
         return self.eval()
 
@@ -94,10 +97,4 @@ class NearestNeighbours(Defense, Fitted):
         flat = x.flatten(1)
         if flat.shape[1] != self.rows.shape[1]:
             raise UserError(f"rows have {flat.shape[1]} values, but those stored have {self.rows.shape[1]}.")
-        return _squared(flat, self.rows.to(flat))
-
-
-def _squared(x: Tensor, rows: Tensor) -> Tensor:
-    """Squared distances [n, m]."""
-    squares: Tensor = x.square().sum(1, keepdim=True) + rows.square().sum(1) - 2 * x @ rows.T
-    return squares.clamp(min=0)
+        return squared_distances(flat, self.rows.to(flat))

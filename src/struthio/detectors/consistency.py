@@ -5,31 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from struthio import checks
+from struthio.defenses.noise import GaussianNoise
 from struthio.detectors.base import Detector
 from struthio.detectors.dropout import uncertainty
-
-
-class Noise(nn.Module):
-    """Gaussian noise on every value.
-
-    Args:
-        sigma: its standard deviation, in the units of the input.
-    """
-
-    random = True
-
-    def __init__(self, sigma: float = 0.2) -> None:
-        super().__init__()
-        checks.positive(sigma, "sigma")
-        self.sigma = sigma
-
-    def forward(self, x: Tensor) -> Tensor:
-        """X and noise."""
-        return x + self.sigma * torch.randn_like(x)
 
 
 class Consistency(Detector):
@@ -54,7 +35,7 @@ class Consistency(Detector):
     def __init__(self, view: Callable[[Tensor], Tensor] | None = None, passes: int = 20) -> None:
         super().__init__()
         checks.count(passes, "passes")
-        self.view, self.passes = Noise() if view is None else view, passes
+        self.view, self.passes = GaussianNoise(0.2) if view is None else view, passes
 
     def _fit(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor) -> None:
         """There is nothing to learn but where to draw the line."""

@@ -2,4 +2,6 @@
 
 from struthio.losses.classification import DLR, CrossEntropy, Divergence, Logit, LogitGap, Margin
 
-__all__ = ["DLR", "CrossEntropy", "Divergence", "Logit", "LogitGap", "Margin"]
+BY_NAME = {"ce": CrossEntropy, "margin": Margin, "logit": Logit, "dlr": DLR}  # in recipes, and after -O loss=
+
+__all__ = ["BY_NAME", "DLR", "CrossEntropy", "Divergence", "Logit", "LogitGap", "Margin"]

@@ -18,7 +18,7 @@ from struthio.checks import UserError
 from struthio.goals import Untargeted
 from struthio.train.adversarial import WithThreat
 from struthio.train.adversary import adversary
-from struthio.train.recipe import Moment
+from struthio.train.recipe import Moment, prepared
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -50,11 +50,11 @@ class AdvProp(WithThreat):
 
     def finish(self, trained: nn.Module) -> nn.Module:
         """A copy of the main branch, as an ordinary model."""
-        return branched(trained).main()
+        return prepared(trained, Branched, "AdvProp").main()
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The sum of both branches' losses."""
-        both = branched(model)
+        both = prepared(model, Branched, "AdvProp")
         with both.auxiliary():
             x_adv = adversary(both, x, Untargeted(y), self.now(x, moment), self.attack, moment.generator)
             adversarial = F.cross_entropy(both(x_adv), y)
@@ -116,13 +116,6 @@ class Branched(nn.Module):
     def main(self) -> nn.Module:
         """A copy of the model with its main batch-norms alone."""
         return _exchanged(copy.deepcopy(self.model), TwoNorms, lambda norms: norms.main)
-
-
-def branched(model: nn.Module) -> Branched:
-    """What `prepare` gave. Raises UserError for anything else."""
-    if not isinstance(model, Branched):
-        raise UserError(f"a {type(model).__name__} was given; AdvProp needs recipe.prepare(model).")
-    return model
 
 
 def _exchanged(model: nn.Module, kind: type[Kind], other: Callable[[Kind], nn.Module]) -> nn.Module:

@@ -23,19 +23,13 @@ from struthio.certify.trace import live
 from struthio.checks import UserError
 from struthio.put_back import in_mode
 from struthio.train.adversarial import WithThreat
-from struthio.train.recipe import Moment
+from struthio.train.recipe import Moment, prepared
 from struthio.types import Threat
 
 
 @dataclass(frozen=True)
-class IBP(WithThreat):
-    """Interval bound propagation: kappa * CE(z) + (1 - kappa) * CE(worst z), z the logits of a batch.
-
-    Training starts without bounds; then the radius grows from 0 to that of the threat, and kappa falls from 1 to its
-    end, both by the same straight ramp. The last linear layer is taken together with the difference of two logits
-    ("elision"), and bounds are those of evaluation mode: batch-norm by its running statistics, no dropout. The
-    defaults are the paper's for MNIST (2,000 and 10,000 of 60,000 steps), which trains with a radius above that of the
-    test (0.2 for 0.1, 0.4 for 0.3) at a learning rate of 1e-3 by Adam, cut to a tenth at 15,000 and 25,000 steps.
+class Certified(WithThreat):
+    """What both share: a model whose operations are known, a time without bounds, and a radius that then grows.
 
     Args:
         threat: what may change: Linf, L2 or L1, also within Masked or Levels. Intervals treat every one as a box.
@@ -48,9 +42,6 @@ class IBP(WithThreat):
             NotBounded for a model with an operation without bounds.
     """
 
-    paper: ClassVar[str] = (
-        "Gowal, Dvijotham, Stanforth, Bunel, Qin, Uesato, Arandjelovic, Mann, Kohli, 2018, arXiv 1810.12715"
-    )
     plain_at_zero: ClassVar[bool] = False  # bounds are of evaluation mode
 
     kappa: float = 0.5
@@ -59,7 +50,11 @@ class IBP(WithThreat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_schedule(self.kappa, self.warmup, self.ramp)
+        if not 0 <= self.kappa < 1:
+            raise UserError(f"kappa is {self.kappa:g}; the weight of the plain loss at the end is in [0, 1).")
+        checks.not_negative(self.warmup, "warmup")
+        if self.warmup + self.ramp > 1:
+            raise UserError(f"warmup + ramp is {self.warmup + self.ramp:g}; the whole of training is 1.")
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model with the list of its operations."""
@@ -67,7 +62,23 @@ class IBP(WithThreat):
 
     def finish(self, trained: nn.Module) -> nn.Module:
         """The model alone."""
-        return followed(trained).model
+        return prepared(trained, Followed, "certified training").model
+
+
+@dataclass(frozen=True)
+class IBP(Certified):
+    """Interval bound propagation: kappa * CE(z) + (1 - kappa) * CE(worst z), z the logits of a batch.
+
+    Training starts without bounds; then the radius grows from 0 to that of the threat, and kappa falls from 1 to its
+    end, both by the same straight ramp. The last linear layer is taken together with the difference of two logits
+    ("elision"), and bounds are those of evaluation mode: batch-norm by its running statistics, no dropout. The
+    defaults are the paper's for MNIST (2,000 and 10,000 of 60,000 steps), which trains with a radius above that of the
+    test (0.2 for 0.1, 0.4 for 0.3) at a learning rate of 1e-3 by Adam, cut to a tenth at 15,000 and 25,000 steps.
+    """
+
+    paper: ClassVar[str] = (
+        "Gowal, Dvijotham, Stanforth, Bunel, Qin, Uesato, Arandjelovic, Mann, Kohli, 2018, arXiv 1810.12715"
+    )
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The mean of both losses at this moment's radius."""
@@ -79,13 +90,13 @@ class IBP(WithThreat):
             return clean
         kappa = 1 - grown * (1 - self.kappa)
         with torch.autocast(x.device.type, enabled=False):
-            state = enclosed(followed(model), x, self.threat, grown, lines=False)
+            state = enclosed(prepared(model, Followed, "certified training"), x, self.threat, grown, lines=False)
             margins = _margins(state, y, Bounded.by_intervals)
         return kappa * clean + (1 - kappa) * worst_cross_entropy(margins)
 
 
 @dataclass(frozen=True)
-class CROWNIBP(WithThreat):
+class CROWNIBP(Certified):
     """CROWN-IBP: as IBP, with margins (1 - beta) * those of intervals + beta * those of lines over these intervals.
 
     Lines are tighter where intervals are wide, which makes the ramp stable, and dearer: a walk back through the network
@@ -94,38 +105,22 @@ class CROWNIBP(WithThreat):
     10 and 50 out of 200 passes over MNIST.
 
     Args:
-        threat: what may change: Linf, L2 or L1, also within Masked or Levels.
-        kappa: the weight of the plain loss at the end, in [0, 1).
         beta: the weight of lines at the end, in [0, 1].
-        warmup: the share of training without bounds.
-        ramp: the share of training over which the radius then grows.
 
     Raises:
-        UserError: for options that cannot be meant; at the first step, for inputs outside the limits of the threat; as
-            NotBounded for a model with an operation without bounds.
+        UserError: for a beta outside these limits.
     """
 
     paper: ClassVar[str] = "Zhang, Chen, Xiao, Gowal, Stanforth, Li, Boning, Hsieh, 2020, arXiv 1906.06316"
-    plain_at_zero: ClassVar[bool] = False
-
     kappa: float = 0.0
-    beta: float = 0.0
     warmup: float = 0.05
     ramp: float = 0.25
+    beta: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_schedule(self.kappa, self.warmup, self.ramp)
         if not 0 <= self.beta <= 1:
             raise UserError(f"beta is {self.beta:g}; the weight of lines is in [0, 1].")
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """The model with the list of its operations."""
-        return Followed(model)
-
-    def finish(self, trained: nn.Module) -> nn.Module:
-        """The model alone."""
-        return followed(trained).model
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The mean of both losses at this moment's radius."""
@@ -138,7 +133,7 @@ class CROWNIBP(WithThreat):
             return clean
         margins = x.new_zeros(())
         with torch.autocast(x.device.type, enabled=False):
-            state = enclosed(followed(model), x, self.threat, grown, lines=beta > 0)
+            state = enclosed(prepared(model, Followed, "certified training"), x, self.threat, grown, lines=beta > 0)
             if beta < 1:
                 margins = margins + (1 - beta) * _margins(state, y, Bounded.by_intervals)
             if beta > 0:
@@ -180,13 +175,6 @@ class Followed(nn.Module):
         return copied
 
 
-def followed(model: nn.Module) -> Followed:
-    """What `prepare` gave. Raises UserError for anything else."""
-    if not isinstance(model, Followed):
-        raise UserError(f"a {type(model).__name__} was given; certified training needs recipe.prepare(model).")
-    return model
-
-
 def ramped(done: float, warmup: float, ramp: float) -> float:
     """How far the radius has grown, in [0, 1], when `done` of training lies behind."""
     return 1.0 if done >= warmup + ramp else max(0.0, (done - warmup) / ramp)
@@ -208,12 +196,3 @@ def _margins(state: Bounded, y: Tensor, lowest: Callable[[Bounded, Tensor, Tenso
     """Lower bounds on the logit of each label minus each other, [n, classes - 1]."""
     a, rows = margin_questions(state.network, y)
     return lowest(state, a, rows).reshape(len(y), -1)
-
-
-def check_schedule(kappa: float, warmup: float, ramp: float) -> None:
-    """Refuse weights and shares that cannot be meant."""
-    if not 0 <= kappa < 1:
-        raise UserError(f"kappa is {kappa:g}; the weight of the plain loss at the end is in [0, 1).")
-    checks.not_negative(warmup, "warmup")
-    if warmup + ramp > 1:
-        raise UserError(f"warmup + ramp is {warmup + ramp:g}; the whole of training is 1.")

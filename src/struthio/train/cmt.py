@@ -19,7 +19,7 @@ from struthio.detectors.base import Detector
 from struthio.goals import Untargeted
 from struthio.train.adversarial import WithThreat
 from struthio.train.ensemble import crafted
-from struthio.train.recipe import Moment
+from struthio.train.recipe import Moment, prepared
 from struthio.types import Model, Threat
 
 
@@ -65,7 +65,7 @@ class CMT(WithThreat):
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The loss of both heads on clean and adversarial inputs, and the term between them."""
-        heads = two_heads(model)
+        heads = prepared(model, TwoHeads, "CMT")
         x_adv = crafted(heads, self.sources, x, self.now(x, moment), self.attack, moment.generator)
         x = x.detach().requires_grad_()
         clean, adversarial = _losses(heads, x, y), _losses(heads, x_adv, y)
@@ -121,20 +121,13 @@ class Pairs(Detector):
     paper: ClassVar[str] = CMT.paper
 
     def _fit(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor) -> None:
-        two_heads(model)
+        prepared(model, TwoHeads, "CMT")
 
     def score(self, x: Tensor) -> Tensor:
         """The score, [n]."""
-        heads = two_heads(self.inside)
+        heads = prepared(self.inside, TwoHeads, "CMT")
         first, second = (out.log_softmax(1) for out in heads.heads(x))
         return -(first + second[:, heads.partners]).amax(1)
-
-
-def two_heads(model: nn.Module) -> TwoHeads:
-    """What `prepare` gave. Raises UserError for anything else."""
-    if not isinstance(model, TwoHeads):
-        raise UserError(f"a {type(model).__name__} was given; CMT needs recipe.prepare(model).")
-    return model
 
 
 def least_confused(model: Model, x: Tensor, y: Tensor, threat: Threat, attack: Attack | None = None) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from struthio import checks
 from struthio.attacks.generator import PerturbationNet
 from struthio.checks import UserError
 from struthio.rows import norm, per_row
-from struthio.train.recipe import Moment, Recipe
+from struthio.train.recipe import Moment, Recipe, prepared
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class GAT(Recipe):
 
     def finish(self, trained: nn.Module) -> nn.Module:
         """The model alone."""
-        return taught(trained).classifier
+        return prepared(trained, Taught, "GAT").classifier
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """Both networks' losses, added."""
-        both = taught(model)
+        both = prepared(model, Taught, "GAT")
         x = x.detach().requires_grad_()
         clean = F.cross_entropy(both.classifier(x), y)
         (slope,) = torch.autograd.grad(clean, x, retain_graph=True)
@@ -92,13 +92,6 @@ class Taught(nn.Module):
         """The classifier's outputs."""
         out: Tensor = self.classifier(x)
         return out
-
-
-def taught(model: nn.Module) -> Taught:
-    """What `prepare` gave. Raises UserError for anything else."""
-    if not isinstance(model, Taught):
-        raise UserError(f"a {type(model).__name__} was given; GAT needs recipe.prepare(model).")
-    return model
 
 
 def fixed(model: nn.Module, x: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from struthio import checks
+from struthio.checks import UserError
 from struthio.rows import RowGenerator, as_generator
 
 
@@ -27,6 +28,16 @@ class Moment:
     done: float = 0.0
     step: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict)
+
+
+Kind = TypeVar("Kind", bound=nn.Module)
+
+
+def prepared(model: nn.Module, kind: type[Kind], recipe: str) -> Kind:
+    """What `prepare` of a recipe gave. Raises UserError for anything else."""
+    if not isinstance(model, kind):
+        raise UserError(f"a {type(model).__name__} was given; {recipe} needs recipe.prepare(model).")
+    return model
 
 
 @dataclass(frozen=True)

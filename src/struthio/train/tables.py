@@ -21,7 +21,6 @@ from struthio.train.recipe import Recipe
 from struthio.train.registry import recipe_class
 from struthio.types import Loss, Model, Threat
 
-LOSSES = {"ce": losses.CrossEntropy, "margin": losses.Margin, "logit": losses.Logit, "dlr": losses.DLR}
 BY_NAME: dict[Any, Callable[[str], type[Any]]] = {Attack: attack_class, Recipe: recipe_class}
 Table = dict[str, Any]
 Place = tuple[str, ...]
@@ -159,9 +158,9 @@ def _threat(value: Any) -> Any:
 
 
 def _loss(value: Any) -> Any:
-    if value not in LOSSES:
-        raise ValueError(f"a loss is one of {', '.join(LOSSES)}")
-    return LOSSES[value]()
+    if value not in losses.BY_NAME:
+        raise ValueError(f"a loss is one of {', '.join(losses.BY_NAME)}")
+    return losses.BY_NAME[value]()
 
 
 def _number(value: Any) -> Any:
