@@ -62,7 +62,7 @@ def cifar(rows: int) -> Case:
     model = ResNet20().eval()
     saved = torch.load(Path(folder) / "checkpoints/resnet20-12fca82f.th", weights_only=True, map_location="cpu")
     model.load_state_dict({name.removeprefix("module."): value for name, value in saved["state_dict"].items()})
-    x, y = _right(model, *_packed(Path(folder) / "cifar10/test_jpeg.npz", 2 * rows), rows)
+    x, y = _right(model, *packed(Path(folder) / "cifar10/test_jpeg.npz", 2 * rows), rows)
     note = "published weights, CIFAR-10 test pictures after JPEG compression"
     return Case("ResNet-20", model, x, y, {"linf": 1 / 255, "l2": 0.15}, note)
 
@@ -76,7 +76,7 @@ def _random_cifar(rows: int) -> Case:
     return Case("ResNet-20", model, x, _answers(model, x), {"linf": 1 / 255, "l2": 0.15}, note)
 
 
-def _packed(path: Path, rows: int) -> tuple[Tensor, Tensor]:
+def packed(path: Path, rows: int) -> tuple[Tensor, Tensor]:
     """Pictures that share one JPEG header."""
     with np.load(path) as file:
         data, ends, header, labels = file["data"], file["offsets"], file["header"].tobytes(), file["labels"]
@@ -117,7 +117,7 @@ def cifar_robust(rows: int, weights: str) -> Case:
             "STRUTHIO_DATA names no folder with cifar10/test_jpeg.npz, and without pictures no row is right."
         )
     model = st.load("struthio.zoo.cifar:wide_resnet", weights=weights)
-    x, y = _right(model, *_packed(Path(folder) / "cifar10/test_jpeg.npz", 3 * rows), rows)
+    x, y = _right(model, *packed(Path(folder) / "cifar10/test_jpeg.npz", 3 * rows), rows)
     note = "trained by this repository's recipe; CIFAR-10 test pictures after JPEG compression"
     return Case("robust WRN-16-1", model, x, y, {"linf": 8 / 255, "l2": 0.5}, note)
 
