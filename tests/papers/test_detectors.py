@@ -23,6 +23,7 @@ from struthio.detectors.roc import auc
 from struthio.detectors.safety_net import SafetyNet
 from struthio.detectors.squeezing import SqueezingGap
 from struthio.goals import Evade
+from struthio.train.digits import shifted
 
 pytestmark = pytest.mark.slow
 
@@ -58,36 +59,38 @@ def area(detector, x, x_adv):
         return auc(detector.score(x), detector.score(x_adv))
 
 
-def joint(model, detector, x, y, attack, threat, draws=1):
-    """What gets past model and detector: bool a row, by most of some draws, and the rows that the attack made."""
-    guarded = Guarded(model, detector)
-    twin, fit = adaptive(guarded, attack, samples=1)  # the detector's own passes are the mean over its draws
-    goal = Evade(st.Untargeted(y))
-    x_adv = fit(twin, x, goal, threat).x_adv
-    return majority(guarded, x_adv, goal, draws), x_adv
+def below(model, detector, x, y, attack, aim):
+    """What an attack on both makes that keeps below the line for a false-positive rate: below a lower line than that of
+    the judge, or the next draw of a random detector undoes what was only just won.
+    """
+    detector.calibrate(apart(), aim)
+    twin, fit = adaptive(Guarded(model, detector), attack, samples=1)  # its own passes are the mean over its draws
+    return fit(twin, x, Evade(st.Untargeted(y)), st.L2()).x_adv
+
+
+def past(model, detector, x_adv, y, draws):
+    """What gets past both at a false-positive rate of 5 %: bool a row, by most of some draws."""
+    detector.calibrate(apart(), 0.05)
+    return majority(Guarded(model, detector), x_adv, Evade(st.Untargeted(y)), draws)
 
 
 def sizes(x, x_adv):
     return (x_adv - x).flatten(1).norm(dim=1)
 
 
-def unnoticed(model, detector, count=30, attack=None, draws=1):
-    """Success at a false-positive rate of 5 %, with the size as a multiple of a plain attack's; then AUC where the
-    attack aims below the median of clean scores.
+def unnoticed(model, detector, count=30, attack=None, draws=1, aims=(0.05, 0.5)):
+    """Success at a false-positive rate of 5 % of an attack that keeps below the line of the first aim, with the size as
+    a multiple of a plain attack's; then AUC, and the same success, of one that keeps below that of the second.
     """
     x, y = rows(model, count)
-    threat, attack = st.L2(), attack or st.DDN(steps=100)
-    with torch.no_grad():
-        detector.calibrate(apart(), 0.05)
-    won, x_adv = joint(model, detector, x, y, attack, threat, draws)
-    plain = attack(model, x, st.Untargeted(y), threat).x_adv
-    times = float(sizes(x, x_adv)[won].median() / sizes(x, plain).median()) if bool(won.any()) else float("nan")
-    naive = area(detector, apart(), plain)
-    detector.calibrate(apart(), 0.5)
-    deep, x_deep = joint(model, detector, x, y, attack, threat, draws)
+    attack = attack or st.DDN(steps=100)
+    near, deep = (below(model, detector, x, y, attack, aim) for aim in aims)
+    won, sunk = (past(model, detector, x_adv, y, draws) for x_adv in (near, deep))
+    plain = attack(model, x, st.Untargeted(y), st.L2()).x_adv
+    times = float(sizes(x, near)[won].median() / sizes(x, plain).median()) if bool(won.any()) else float("nan")
     found = {
-        "AUC naive": naive, "success": float(won.float().mean()), "times": times,
-        "AUC joint": area(detector, apart(), x_deep), "success below the median": float(deep.float().mean()),
+        "AUC naive": area(detector, apart(), plain), "success": float(won.float().mean()), "times": times,
+        "AUC joint": area(detector, apart(), deep), "success joint": float(sunk.float().mean()),
     }  # fmt: skip
     print(type(detector).__name__, {name: round(value, 3) for name, value in found.items()})
     return found
@@ -221,31 +224,49 @@ class Dropping(nn.Sequential):
 
 @pytest.fixture(scope="module")
 def dropping():
+    """Trained to its end, on digits shifted by a pixel: one that is unsure of clean digits too tells little."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Dropping()
-    train(net, lambda x, y: nn.functional.cross_entropy(net(x), y), digits("train"), Course(epochs=4))
+    course = Course(epochs=25)
+    train(net, lambda x, y: nn.functional.cross_entropy(net(shifted(x)), y), digits("train"), course)
     return net.eval()
+
+
+def test_dropout_uncertainty(dropping):
+    """Feinman et al., 2017; Carlini and Wagner, 2017, found it the best of ten, and broke it at some twice the size."""
+    x, y = learning()
+    detector = DropoutUncertainty(passes=30).fit(dropping, x, y)
+    here, labels = rows(dropping, 50)
+    fgsm = area(detector, apart(), made(st.FGSM(), dropping, here, labels, 0.3))
+    detector.passes = 10
+    found = unnoticed(dropping, detector, count=24, draws=11, attack=st.DDN(steps=50), aims=(0.2, 0.8))
+    print(f"dropout: FGSM {fgsm:.3f}")
+    assert fgsm >= 0.85
+    assert found["AUC naive"] >= 0.9
+    assert found["success"] >= 0.9
+    assert found["times"] <= 3
+    assert found["AUC joint"] <= 0.6
+    assert found["success joint"] >= 0.9
 
 
 @pytest.mark.xfail(
     strict=True,
-    reason="AUC 0.80 for FGSM (0.85 wanted) and 0.89 for the smallest changes (0.9). The joint attack of 50 steps gets "
-    "past on 75 % of rows at a false-positive rate of 5 %, on 31 % (90 %) below the median of clean scores: AUC 0.53",
+    reason="10 passes: AUC 0.87 for FGSM (0.9 wanted); a joint attack of 50 steps gets past on 88 % of 16 rows (90 %), "
+    "with an AUC of 0.68 (0.6)",
 )
-def test_dropout_uncertainty(dropping):
-    """Feinman et al., 2017; Carlini and Wagner, 2017, found it the best of ten, and broke it."""
-    x, y = learning()
-    detector = DropoutUncertainty(passes=30).fit(dropping, x, y)
+def test_density_and_uncertainty_together(dropping):
+    """Feinman et al., 2017: by both at once; Carlini and Wagner, 2017, get past both at once."""
+    x, y = learning(600)
+    x_adv = made(st.FGSM(), dropping, x, y, 0.3)
+    detector = KernelDensity(passes=10).fit(dropping, x, y, x_adv)
     here, labels = rows(dropping, 50)
-    fgsm = area(detector, apart(), made(st.FGSM(), dropping, here, labels, 0.1))
-    detector.passes = 10
-    found = unnoticed(dropping, detector, count=16, draws=11, attack=st.DDN(steps=50))
-    print(f"dropout: FGSM {fgsm:.3f}")
-    assert fgsm >= 0.85
-    assert found["AUC naive"] >= 0.9
+    fgsm = area(detector, apart(), made(st.FGSM(), dropping, here, labels, 0.3))
+    found = unnoticed(dropping, detector, count=16, draws=11, attack=st.DDN(steps=50), aims=(0.2, 0.8))
+    print(f"density and dropout: FGSM {fgsm:.3f}")
+    assert fgsm >= 0.9
     assert found["AUC joint"] <= 0.6
-    assert found["success below the median"] >= 0.9
+    assert found["success joint"] >= 0.9
 
 
 def test_prediction_consistency(model):
@@ -254,10 +275,11 @@ def test_prediction_consistency(model):
     detector = Consistency(passes=10).fit(model, x, y)
     here, labels = rows(model, 50)
     plain = area(detector, apart(), made(st.PGD(steps=20), model, here, labels, 0.2))
-    found = unnoticed(model, detector, count=16, draws=11, attack=st.DDN(steps=50))
+    found = unnoticed(model, detector, count=16, draws=11, attack=st.DDN(steps=50), aims=(0.2, 0.8))
     print(f"consistency: PGD {plain:.3f}")
     assert plain >= 0.8
     assert found["AUC joint"] <= 0.6
+    assert found["success joint"] >= 0.9
 
 
 @pytest.mark.parametrize("kind", [LID, Mahalanobis, KernelDensity, SqueezingGap, Discriminator])

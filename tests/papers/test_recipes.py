@@ -61,6 +61,21 @@ def test_fgsm_training_withstands_fgsm_and_nothing_stronger(seed):
     assert error(hardened, made_for(hardened, tx, ty, 0.25, st.PGD(steps=20)), ty) > 0.95
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fgsm_training_localises_the_first_layer(seed):
+    """Goodfellow et al., 2015, figure 3. As there, inputs are not clipped and weights begin within 0.005; clipped,
+    units use more of their weights than plain ones.
+    """
+    shares = []
+    for recipe in (Plain(), FGSMAT(st.Linf(0.25, box=None))):
+        model = layers(seed)
+        nn.init.uniform_(model[1].weight, -0.005, 0.005)
+        weight = train(model, recipe, *digits("train"), 6, seed=seed)[1].weight.detach()
+        shares.append(float((weight.square().sum(1).square() / (784 * weight.pow(4).sum(1))).mean()))
+    print(f"share of its weights that a unit uses: plain {shares[0]:.3f}, FGSM {shares[1]:.3f}")
+    assert shares[1] < shares[0]
+
+
 def test_a_stored_set_protects_against_itself_alone(tmp_path):
     """Training on examples made once (against an earlier network) leaves those made for the new one; a list of such
     networks that is refreshed all the time is another thing (Szegedy et al., 2013; Goodfellow et al., 2015).

@@ -135,25 +135,15 @@ def test_ensemble_training_helps_against_other_networks_and_masks_less():
     assert black < from_held
 
 
-@functools.cache
-def tight():
-    return trained(Parseval(0.01), dense)
-
-
-def test_parseval_holds_singular_values_near_one():
+def test_parseval_holds_hidden_layers_near_one_for_at_most_a_point():
     """Cisse et al., 2017: and FGSM at 0.1 gets less."""
-    layers = [layer.weight.detach() for layer in tight() if isinstance(layer, nn.Linear)]
-    values = [float(torch.linalg.svdvals(weight).max()) for weight in layers]
-    attacked = [left(model, 0.1, st.FGSM()) for model in (plain(dense), tight())]
-    print(f"largest {values}, FGSM {attacked}")
+    first, tight = (trained(recipe, dense, epochs=15, batch=40) for recipe in (Plain(), Parseval(0.005, last=False)))
+    values = [float(torch.linalg.svdvals(layer.weight.detach()).max()) for layer in (tight[1], tight[3])]
+    attacked = [left(model, 0.1, st.FGSM()) for model in (first, tight)]
+    print(f"largest {values}, clean {accuracy(first):.3f} {accuracy(tight):.3f}, FGSM {attacked}")
     assert all(0.8 <= value <= 1.3 for value in values)
     assert attacked[1] >= attacked[0] + 0.05
-
-
-@pytest.mark.xfail(strict=True, reason="0.906 for 0.930 with beta 0.01, which 320 steps need to bring the norms to one")
-def test_parseval_costs_at_most_a_point():
-    """Cisse et al., 2017. With the paper's 0.001 and twice the steps it costs nothing, and the largest norm is 1.8."""
-    assert accuracy(tight()) >= accuracy(plain(dense)) - 0.01
+    assert accuracy(tight) >= accuracy(first) - 0.01
 
 
 def distortion(model):
@@ -187,32 +177,39 @@ def test_penalties_on_steepness_make_the_smallest_changes_longer(recipe, make, g
         assert all(norm.item() < 3 for norm in norms)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="black box 0.736, noticed 0.10, 0.18, 0.20, clean 0.894 for 0.930; made for both 0.975 as expected",
-)
-def test_pairs_of_heads_notice_confident_inputs_and_not_those_made_for_both():
+@functools.cache
+def paired():
+    """A network with two heads, and the detector of pairs that do not fit."""
+    first, rows = plain(), data("train")
+    partners = least_confused(first, rows[0][:500], rows[1][:500], st.Linf(0.1))
+    heads = trained(CMT(st.Linf(0.1), partners=partners, sources=(first,)))
+    return heads, Pairs().fit(heads, *rows).calibrate(data()[0][100:], 0.03)
+
+
+def test_pairs_of_heads_help_against_a_black_box_and_fall_to_who_knows_both():
     """Wang et al., 2020; nobody has broken it in print, so the last line is our own finding."""
-    x, y = data()
-    first, rows = plain(dense), slice(0, 40)
-    train = data("train")
-    partners = least_confused(first, train[0][:500], train[1][:500], st.Linf(0.1))
-    heads = trained(CMT(st.Linf(0.1), partners=partners, sources=(first,)), dense)
-    pairs = Pairs().fit(heads, *train).calibrate(x[100:], 0.03)
-    black = left(heads, 0.1, st.FGSM(), plain(dense, 7))
+    (x, y), (heads, pairs) = (part[:40] for part in data()), paired()
+    alone = left(plain(seed=7), 0.1, st.FGSM()), left(plain(), 0.1, st.FGSM(), plain(seed=7))
+    black = left(heads, 0.1, st.FGSM(), plain(seed=7))
+    both = st.PGD(100)(Guarded(heads, pairs), x, Evade(st.Untargeted(y)), st.Linf(0.3)).rate
+    print(f"clean {accuracy(plain()):.3f} {accuracy(heads):.3f}, black box {black:.3f} (the source and the plain "
+          f"network keep {alone}), made for both {both:.3f}")  # fmt: skip
+    assert black >= alone[1] + 0.3
+    assert accuracy(plain()) - accuracy(heads) <= 0.03
+    assert both >= 0.8
+
+
+@pytest.mark.xfail(strict=True, reason="black box 0.828, noticed 0.025, 0.10, 0.10 for a kappa of 0, 20, 40")
+def test_pairs_of_heads_withstand_a_black_box_and_notice_confident_inputs():
+    """Wang et al., 2020: 96.3 % right under black boxes, 98.7 % of confident inputs noticed."""
+    (x, y), (heads, pairs) = (part[:40] for part in data()), paired()
     noticed = []
     for kappa in (0.0, 20.0, 40.0):
-        result = st.CarliniWagner(steps=200, rounds=4, c=1.0, kappa=kappa)(
-            heads, x[rows], st.Untargeted(y[rows]), st.L2()
-        )
+        result = st.CarliniWagner(steps=100, rounds=2, c=1.0, kappa=kappa)(heads, x, st.Untargeted(y), st.L2())
         noticed.append(float(pairs.flags(result.x_adv[result.success]).float().mean()))
-    both = st.PGD(100)(Guarded(heads, pairs), x[rows], Evade(st.Untargeted(y[rows])), st.Linf(0.3)).rate
-    print(f"partners {partners}, clean {accuracy(first):.3f} {accuracy(heads):.3f}, black box {black:.3f}, "
-          f"noticed {noticed}, made for both {both:.3f}")  # fmt: skip
-    assert black >= 0.9
+    print(f"noticed {noticed}")
+    assert left(heads, 0.1, st.FGSM(), plain(seed=7)) >= 0.9
     assert min(noticed) >= 0.9
-    assert accuracy(first) - accuracy(heads) <= 0.03
-    assert both >= 0.8
 
 
 def test_inverse_inputs_alone_make_nothing_robust():

@@ -15,7 +15,7 @@ def test_shift_moves_ink_and_loses_none():
     x = torch.zeros(50, 1, 28, 28)
     x[:, 0, 14, 10] = 1
     torch.manual_seed(0)
-    moved = recipes._shifted(x)
+    moved = recipes.shifted(x)
     assert moved.shape == x.shape
     assert torch.equal(moved.sum((1, 2, 3)), torch.ones(50))
     places = moved.flatten(1).argmax(1)

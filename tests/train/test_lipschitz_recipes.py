@@ -129,6 +129,14 @@ def test_only_the_drawn_rows_move_and_all_processes_draw_the_same():
     assert seen[0].equal(seen[1])
 
 
+def test_a_free_last_layer_stays_and_all_others_move():
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    before = [model[at].weight.clone() for at in (0, 2)]
+    Parseval(beta=0.1, last=False).after_step(model, moment())
+    assert not model[0].weight.equal(before[0])
+    assert model[2].weight.equal(before[1])
+
+
 def test_the_gradient_penalty_of_a_linear_model_in_closed_form():
     torch.manual_seed(6)
     x, y, model = torch.rand(6, 5), torch.arange(6) % 3, nn.Linear(5, 3)

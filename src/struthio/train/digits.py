@@ -51,7 +51,7 @@ def train(name: str, seed: int = 0, batch: int = 50) -> DigitsCNN:
     with Progress() as progress:
         for epoch in progress.track(range(epochs), description=name):
             for ids in torch.randperm(len(x)).split(batch):
-                seen = perturb(model, _shifted(x[ids]), y[ids], epoch, ids)
+                seen = perturb(model, shifted(x[ids]), y[ids], epoch, ids)
                 loss = F.cross_entropy(model(seen), y[ids])
                 optimizer.zero_grad()
                 loss.backward()
@@ -60,7 +60,7 @@ def train(name: str, seed: int = 0, batch: int = 50) -> DigitsCNN:
     return model.eval()
 
 
-def _shifted(x: Tensor, most: int = 1) -> Tensor:
+def shifted(x: Tensor, most: int = 1) -> Tensor:
     """Each picture moved by up to `most` pixels, black coming in."""
     wide = F.pad(x, (most,) * 4)
     down, right = torch.randint(2 * most + 1, (2, len(x), 1, 1))

@@ -11,7 +11,7 @@ from torch import Tensor
 from struthio.checks import UserError
 from struthio.data.files import writable_folder
 from struthio.train import checkpoint
-from struthio.train.checkpoint import BEST, CHECKPOINT, Training
+from struthio.train.checkpoint import BEST, CHECKPOINT, RESULT, Training
 from struthio.train.crew import Crew
 from struthio.train.history import best
 from struthio.train.plan import finite
@@ -54,6 +54,12 @@ class Keeper:
         checkpoint.sweep(self.folder)
         path = self._path(CHECKPOINT)
         if not path.exists():
+            lost = [name for name in (BEST, RESULT) if self._path(name).exists()]
+            if lost:
+                raise UserError(
+                    f"{self.folder} holds {lost[0]} and no {CHECKPOINT} that belongs to it; training here would write "
+                    "over it. Name another folder with -o, or remove that file."
+                )
             return None
         tensors, facts = checkpoint.read(path)
         checkpoint.same_job(path, facts["job"], self.job)

@@ -28,6 +28,9 @@ class Parseval(Recipe):
         beta: how far the weights move; 0.001 in the paper, up to 0.01 for short training. Values above 1/2 do not
             converge.
         share: the share of rows drawn at each step, which alone move, as in the paper for speed; 1 moves all.
+        last: whether the last layer is held as well. Where all layers are, outputs differ by no more than inputs do,
+            and cross-entropy wants them further apart; a last layer left free sets the scale itself, and clean accuracy
+            loses less.
 
     Raises:
         UserError: for a beta that is not above 0 or above 1/2, or a share outside (0, 1].
@@ -37,6 +40,7 @@ class Parseval(Recipe):
 
     beta: float = 0.001
     share: float = 1.0
+    last: bool = True
 
     def __post_init__(self) -> None:
         checks.positive(self.beta, "beta")
@@ -52,7 +56,8 @@ class Parseval(Recipe):
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """Every layer's weights nearer to a tight frame."""
         generator = torch.Generator().manual_seed(moment.step)
-        for layer in linear_layers(model).values():
+        layers = list(linear_layers(model).values())
+        for layer in layers if self.last else layers[:-1]:
             weight = next(layer.parameters())
             if weight.requires_grad:
                 groups = weight.unflatten(0, (getattr(layer, "groups", 1), -1))

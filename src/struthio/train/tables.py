@@ -8,11 +8,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from typing import Annotated, Any
 
-from struthio import losses
+from struthio import checks, losses
 from struthio.attacks.base import Attack
 from struthio.attacks.registry import attack_class
 from struthio.checks import UserError, near_misses
@@ -167,8 +166,8 @@ def _number(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return float(Fraction(value))
-    except (ValueError, ZeroDivisionError):
+        return checks.number(value)
+    except ValueError:
         raise ValueError("a number is needed, such as 0.03 or '8/255'") from None
 
 
