@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
+from torch import nn
 
 from struthio.checks import UserError
-from struthio.gauntlet import ROWS, gauntlet, rows_named
+from struthio.gauntlet import ROWS, Known, Row, gauntlet, rows_named
+from struthio.gauntlet.board import _naive
 from struthio.gauntlet.outcome import as_it_should
 
 COUNT = 4
@@ -90,3 +93,24 @@ def test_every_row_says_what_it_has_to():
         assert row.known.where, name
         assert not (row.sound and row.doubts), name
         assert row.known.left is None or row.known.source, name
+
+
+def test_only_a_missing_gradient_keeps_the_naive_attack_from_beginning():
+    """A part that takes no such tensor counts as no gradient; running out of memory, or a mistake, does not."""
+
+    class Leaving(nn.Module):
+        def forward(self, x):
+            return torch.from_numpy(x.numpy()) @ torch.eye(4)
+
+    class Full(nn.Module):
+        def forward(self, x):
+            if x.requires_grad:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return x @ torch.eye(4)
+
+    x, y = torch.eye(4), torch.arange(4)
+    row = Row("nothing", lambda shop: nn.Identity(), "", Known(None, "", ""), threat="linf:0.6")
+    assert _naive(row, nn.Identity(), x, y, 1, 0).all()
+    assert not _naive(row, Leaving(), x, y, 1, 0).any()
+    with pytest.raises(RuntimeError, match="allocate"):
+        _naive(row, Full(), x, y, 1, 0)

@@ -37,6 +37,15 @@ def test_a_sound_row_stands_where_repairs_change_little(unrepaired, word):
     assert verdict(SOUND, replace(FOUND, unrepaired=unrepaired)) == word
 
 
+@pytest.mark.parametrize(("audited", "word"), [(10, "broken"), (80, "at its bound"), (81, "not broken")])
+def test_what_no_attack_reaches_is_not_for_the_audit_to_break(audited, word):
+    row, found = replace(WEAK, known=Known(None, "", "")), replace(FOUND, audited=audited, beyond=75)
+    assert verdict(row, found) == word
+    assert as_it_should(row, found) == (word != "not broken")
+    said = figures(Board({"count": 100}, {"row": row}, {"row": found}, {}))
+    assert next(cells(said))[-1] == f"{word} (75.0 % out of reach)"
+
+
 def test_the_right_doubts():
     assert right_doubts(WEAK, FOUND)
     assert not right_doubts(WEAK, replace(FOUND, doubts=("saturated",)))

@@ -11,7 +11,7 @@ from struthio.audit.repair import adapt
 from struthio.data.digits import digits
 from struthio.defenses.autoencoder import DenoisingAutoencoder
 from struthio.defenses.defense_gan import DefenseGAN
-from struthio.defenses.ensembles import Ensemble
+from struthio.defenses.ensembles import Average, Ensemble
 from struthio.defenses.hgd import HGD
 from struthio.defenses.magnet import Reformer
 from struthio.defenses.modef import MODEF
@@ -153,12 +153,16 @@ def test_denoise_and_verify_holds_against_transfer(modef, net, unseen):
         assert float(((answers == y) | (answers == 10)).double().mean()) >= 0.90, attack
 
 
-@pytest.mark.xfail(strict=True, reason="25 % of 24 digits are left by 20 steps at 0.25")
 def test_denoise_and_verify_falls_as_a_whole(modef, net, unseen):
-    """One attack on the average of all paths."""
-    x, y = (each[:FEW] for each in unseen)
-    believed = MODEF(net, list(modef.denoisers), list(modef.judges)[1:]).eval()
-    assert left(believed, x, y, st.Linf(0.25)) <= 0.20
+    """Attacks on the average of all paths, with no vote between: it goes on changing where votes stand still."""
+    x, y = (each[72:120] for each in unseen)  # the attacks were chosen on the 48 before these
+    believed, average = (MODEF(net, list(modef.denoisers), list(modef.judges)[1:]).eval() for _ in range(2))
+    average.combine = Average()
+    for attack in (st.PGD(steps=20, keep="best"), st.APGD(steps=100, loss=st.Margin(), keep="best")):
+        with torch.no_grad():
+            stands = believed(attacked(average, x, y, 0.25, attack)).argmax(1) == y
+        x, y = x[stands], y[stands]
+    assert len(x) <= 0.20 * 48
 
 
 @pytest.mark.xfail(strict=True, reason="right under PGD at 0.15: 93.5 %, the best of nine single paths 97.0 %")

@@ -28,8 +28,8 @@ def thermometer(shop: Workshop) -> nn.Module:
 
 
 def winners(shop: Workshop) -> nn.Module:
-    """A network that was trained with k-winners-take-all in the place of its ReLUs."""
-    return shop.network("k-wta", lambda: defended(network(), "k-wta"))
+    """A network that was trained with k-winners-take-all in the place of its ReLUs, one value in ten a winner."""
+    return shop.network("k-wta", lambda: defended(network(), "k-wta", share=0.1))
 
 
 def noisy(shop: Workshop) -> nn.Module:
@@ -61,9 +61,9 @@ def _around(name: str, what: str, known: Known, *doubts: str, **options: Any) ->
     return Row(what, make, defense_class(name).paper, known, frozenset(doubts))
 
 
-def _trained(name: str, what: str, make: Any, known: Known, *doubts: str) -> Row:
+def _trained(name: str, what: str, make: Any, known: Known, *doubts: str, **more: Any) -> Row:
     """A defence of the registry in a network that was trained with it."""
-    return Row(what, make, defense_class(name).paper, known, frozenset(doubts))
+    return Row(what, make, defense_class(name).paper, known, frozenset(doubts), **more)
 
 
 AROUND: dict[str, Row] = {
@@ -86,7 +86,7 @@ AROUND: dict[str, Row] = {
     "rse": _trained("rse", "random self-ensemble", noisy, Known(None, "falls to EOT", ATHALYE), *CHANCE),
     "k-wta": _trained(
         "k-wta", "k winners take all", winners, Known(None, "near 0 %", "Pintor et al., 2022, arXiv 2106.09947"),
-        "shattered-gradient",
+        "shattered-gradient", threat="linf:0.2",  # at 0.3 the naive attack wins all
     ),
     "nearest": Row(
         "nearest neighbour", nearest, NearestNeighbours.paper,

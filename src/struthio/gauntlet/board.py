@@ -25,7 +25,8 @@ from struthio.gauntlet.outcome import Outcome, outcome_from
 from struthio.gauntlet.registry import rows_named
 from struthio.gauntlet.row import Row
 from struthio.gauntlet.workshop import Workshop
-from struthio.goals import Untargeted, against
+from struthio.goals import Untargeted, abstains, against
+from struthio.gradients import NoGradient
 from struthio.threats.table import threat as threat_from_text
 
 NAIVE = PGD(steps=40)
@@ -138,26 +139,29 @@ def _try(
 
     found = audited(True, "audit")
     say("the naive attack")
+    right = ~majority(model, x, Untargeted(y), found.draws, seed + 1)
+    fell = _naive(row, model, x, y, found.draws, seed)
+    beyond = row.beyond and row.beyond(model, x, y, threat_from_text(row.threat))
     return Outcome(
         of=len(x),
         clean=found.clean.count,
-        naive=_naive(row, model, x, y, found.draws, seed),
+        naive=int((right & ~fell).sum()),
         audited=found.at_most.count,
         unrepaired=audited(False, "unrepaired").at_most.count if row.sound else None,
         doubts=tuple(doubt.name for doubt in found.doubts),
         repairs=found.log,
         seconds=time.perf_counter() - started,
+        beyond=None if beyond is None else int((right & beyond).sum()),
     )
 
 
-def _naive(row: Row, model: nn.Module, x: Tensor, y: Tensor, draws: int, seed: int) -> int:
-    """How many rows PGD leaves to the model as it is; where it cannot begin, those that are right without it."""
+def _naive(row: Row, model: nn.Module, x: Tensor, y: Tensor, draws: int, seed: int) -> Tensor:
+    """The rows that PGD wins from the model as it is, bool [n]; where it cannot begin, those that are lost anyway."""
     x_adv = x
-    with suppress(UserError, RuntimeError):  # no gradient arrives, or a part refuses what carries one
+    with suppress(NoGradient):
         x_adv = NAIVE(row.seen(model), x, Untargeted(y), threat_from_text(row.threat), seed).x_adv
-    goal = against(y, getattr(model, "abstains", False) is True)
-    lost = majority(model, x, Untargeted(y), draws, seed + 1) | majority(model, x_adv, goal, draws, seed + 2)
-    return len(x) - int(lost.sum())
+    goal = against(y, abstains(model))
+    return majority(model, x_adv, goal, draws, seed + 2)
 
 
 @contextmanager

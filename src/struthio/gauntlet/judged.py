@@ -10,6 +10,7 @@ from torch import nn
 from struthio.detectors.guarded import Guarded
 from struthio.detectors.registry import detector_class
 from struthio.gauntlet.around import ATHALYE
+from struthio.gauntlet.bits import out_of_reach
 from struthio.gauntlet.networks import plain
 from struthio.gauntlet.row import Known, Row
 from struthio.gauntlet.workshop import Workshop
@@ -29,9 +30,11 @@ def alone(model: nn.Module) -> nn.Module:
     return cast(Guarded, model).model
 
 
-def _row(name: str, what: str, doubts: tuple[str, ...] = (), known: Known = BOTH, **options: Any) -> Row:
+def _row(
+    name: str, what: str, doubts: tuple[str, ...] = (), known: Known = BOTH, beyond: Any = None, **options: Any
+) -> Row:
     paper = detector_class(name).paper
-    return Row(what, behind(name, **options), paper, known, frozenset(doubts), seen=alone)
+    return Row(what, behind(name, **options), paper, known, frozenset(doubts), seen=alone, beyond=beyond)
 
 
 JUDGED: dict[str, Row] = {
@@ -42,7 +45,10 @@ JUDGED: dict[str, Row] = {
     "dropout-uncertainty": _row("dropout-uncertainty", "uncertainty under dropout", ("random-outputs",), passes=5),
     "consistency": _row("consistency", "agreement under random views", ("random-outputs",), passes=5),
     "squeezing-gap": _row(
-        "squeezing-gap", "the gap to squeezed inputs", known=Known(None, "weak", "He et al., 2017, arXiv 1706.04701")
+        "squeezing-gap",
+        "the gap to squeezed inputs",
+        known=Known(None, "weak", "He et al., 2017, arXiv 1706.04701"),
+        beyond=out_of_reach,
     ),
     "lid": _row("lid", "local intrinsic dimension", known=Known(0.05, "CIFAR-10, Linf 0.031", ATHALYE)),
     "mahalanobis": _row("mahalanobis", "Mahalanobis distance", known=Known(None, "no break was read", "")),

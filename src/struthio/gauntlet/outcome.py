@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from struthio.gauntlet.row import CHANGE, Row
+from struthio.gauntlet.row import CHANGE, SLACK, Row
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Outcome:
         doubts: that the audit raised, by their names.
         repairs: what the audit did to the model, a sentence each.
         seconds: that the row took.
+        beyond: how many are right and out of the reach of every attack; None where the row does not ask.
     """
 
     of: int
@@ -32,6 +33,7 @@ class Outcome:
     doubts: tuple[str, ...]
     repairs: tuple[str, ...]
     seconds: float
+    beyond: int | None = None
 
     def figures(self) -> dict[str, Any]:
         """For machines."""
@@ -49,14 +51,16 @@ def right_doubts(row: Row, found: Outcome) -> bool:
 
 
 def verdict(row: Row, found: Outcome) -> str:
-    """One of "broken" and "not broken"; of a sound row, one of "stands" and "changed"."""
-    left = found.audited / found.of
+    """One of "broken", "at its bound" and "not broken"; of a sound row, one of "stands" and "changed"."""
+    if not row.sound and found.audited <= row.limit * found.of:
+        return "broken"
     if not row.sound:
-        return "broken" if left <= row.limit else "not broken"
+        near = found.beyond is not None and found.audited - found.beyond <= SLACK * found.of
+        return "at its bound" if near else "not broken"
     before = found.audited if found.unrepaired is None else found.unrepaired
     return "stands" if abs(found.audited - before) <= CHANGE * found.of else "changed"
 
 
 def as_it_should(row: Row, found: Outcome) -> bool:
-    """Broken or standing as it has to, with the right doubts."""
-    return right_doubts(row, found) and verdict(row, found) in ("broken", "stands")
+    """Broken as far as it can be, or standing, as it has to, with the right doubts."""
+    return right_doubts(row, found) and verdict(row, found) in ("broken", "at its bound", "stands")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from struthio.gauntlet.workshop import Workshop
+from struthio.types import Threat
 
 TARGET = 0.10  # what an attack may leave of a defence that is called broken
 SLACK = 0.05  # beside a known break
@@ -47,6 +48,8 @@ class Row:
         sound: whether it is no illusion: an audit has to leave it standing, and raise no doubt.
         data: "digits" or "cifar".
         seen: what the naive attack takes for the model: all of it, or without the detector that guards it.
+        beyond: finds the rows that no attack can bring down, from the model, inputs, labels and threat, by a search
+            that knows the defence: what it leaves is not the audit's to break. None where every row has to fall.
     """
 
     what: str
@@ -58,6 +61,7 @@ class Row:
     sound: bool = False
     data: str = "digits"
     seen: Callable[[nn.Module], nn.Module] = lambda model: model
+    beyond: Callable[[nn.Module, Tensor, Tensor, Threat], Tensor] | None = None
 
     @property
     def limit(self) -> float:

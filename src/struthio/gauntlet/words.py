@@ -29,7 +29,8 @@ def _figures(board: Board, name: str, row: Row) -> dict[str, Any]:
     found = board.outcomes.get(name)
     if found is None:
         return {**about, "left_out": board.left_out[name]}
-    shares = {what: Share(getattr(found, what), found.of).figures() for what in ("clean", "naive", "audited")}
+    counted = [what for what in ("clean", "naive", "audited", "beyond") if getattr(found, what) is not None]
+    shares = {what: Share(getattr(found, what), found.of).figures() for what in counted}
     judged = {
         "right_doubts": right_doubts(row, found), "verdict": verdict(row, found),
         "as_it_should": as_it_should(row, found),
@@ -43,7 +44,7 @@ def cells(said: Figures) -> Iterator[tuple[str, ...]]:
         if "left_out" in row:
             yield (name, "", "", "", f"left out: {row['left_out']}", "")
         else:
-            yield (name, *_shares(row), _doubts(row), row["verdict"])
+            yield (name, *_shares(row), _doubts(row), _verdict(row))
 
 
 def markdown(said: Figures) -> str:
@@ -71,6 +72,12 @@ def summary(said: Figures) -> str:
 
 def _shares(row: Figures) -> tuple[str, ...]:
     return tuple(percent(row["shares"][what]["share"]) for what in ("clean", "naive", "audited"))
+
+
+def _verdict(row: Figures) -> str:
+    """With the share that no attack can bring down, where that is known."""
+    bound = row["shares"].get("beyond")
+    return row["verdict"] if bound is None else f"{row['verdict']} ({percent(bound['share'])} out of reach)"
 
 
 def _doubts(row: Figures) -> str:

@@ -14,9 +14,18 @@ from struthio.types import Model
 
 NO_GRADIENT = (
     "the model's outputs carry no gradient: it is a score or label view, or it computes outside torch or under "
-    "no_grad. Estimate the slope from queries, gradient=Estimated(), or put a stand-in around the part without "
-    "gradient, StandIn(part)."
+    "no_grad. Ask for scores alone (the attack square), let struthio audit put a stand-in in the place of the part "
+    "without gradient, or in Python estimate the slope, gradient=Estimated(), or write StandIn(part)."
 )
+
+REFUSALS = ("requires grad", "require grad", "derivative for")  # what torch says where a part takes no such tensor
+
+
+class NoGradient(UserError):
+    """No gradient arrives at the input: the graph is interrupted, or a part refuses what carries one."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_GRADIENT)
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,18 @@ class Autograd:
         score: Callable[[Tensor], Tensor],
         generator: RowGenerator,
     ) -> tuple[Tensor, Tensor]:
-        """The slope at z and the outputs there. Raises UserError where the model passes no gradient."""
+        """The slope at z and the outputs there. Raises NoGradient where the model passes none."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            outputs = model(see(z))
+            try:
+                outputs = model(see(z))
+            except RuntimeError as error:
+                if any(words in str(error) for words in REFUSALS):
+                    raise NoGradient from error
+                raise
             grad = None
             if outputs.requires_grad:  # by its parameters alone, perhaps
                 (grad,) = torch.autograd.grad(score(outputs).sum(), z, allow_unused=True)
             if grad is None:
-                raise UserError(NO_GRADIENT)
+                raise NoGradient
         return grad, outputs.detach()

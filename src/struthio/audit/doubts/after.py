@@ -14,6 +14,7 @@ from struthio.audit.doubts.kinds import Doubt
 from struthio.audit.doubts.probe import Probe, probe
 from struthio.audit.doubts.slopes import slopes
 from struthio.audit.judge import majority
+from struthio.goals import abstains
 from struthio.gradients import Autograd, Averaged
 from struthio.rows import RowGenerator, as_generator, where_rows
 from struthio.types import Model, Threat
@@ -127,7 +128,7 @@ def reconsider(
         return ()
     rows = as_generator(generator, x)
     judge = model if judge is None else judge
-    asked = replace(probe(model, x, labels, threat, rows).few(ROWS), abstains=getattr(judge, "abstains", False) is True)
+    asked = replace(probe(model, x, labels, threat, rows).few(ROWS), abstains=abstains(judge))
     held = _Held(asked, attack, judge, draws)
     return tuple(doubt for test in (held.slopes, held.noise, held.steps, held.limit) for doubt in test())
 

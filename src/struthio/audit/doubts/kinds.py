@@ -95,8 +95,6 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
 }
 
-BY_HAND = ("transfer-wins",)  # an audit has no surrogate: only a caller can look for it
-
 
 @dataclass(frozen=True)
 class Doubt:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from struthio.attacks.base import no_trace
+from struthio.attacks.stream import out_of_memory
 from struthio.audit.doubts.kinds import Doubt
 from struthio.audit.doubts.probe import Probe
 from struthio.models import StandIn
@@ -131,7 +132,9 @@ def _kept(
             again = part(u * 1)  # times one, since a part that works in place may not touch a leaf of the graph
             # The sum, and no `grad_outputs`, with which torch would first load its symbolic shapes: a second lost.
             slope = torch.autograd.grad((again * d).sum(), u, allow_unused=True)[0] if again.requires_grad else None
-    except RuntimeError:  # it leaves torch, and refuses what carries a gradient
+    except RuntimeError as error:  # it leaves torch, and refuses what carries a gradient
+        if out_of_memory(error):
+            raise
         return 0.0
     if slope is None:
         return 0.0

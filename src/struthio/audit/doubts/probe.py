@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from struthio.attacks.base import no_trace
-from struthio.goals import Evade, Untargeted, against
+from struthio.attacks.stream import out_of_memory
+from struthio.goals import Evade, Untargeted, abstains, against
+from struthio.gradients import Autograd, NoGradient
 from struthio.models.contract import looks_like_probabilities
 from struthio.rows import RowGenerator, norm, per_row
 from struthio.types import Model, Threat
@@ -62,15 +65,14 @@ class Probe:
 
     def slope(self, z: Tensor, draw: int = 0) -> Tensor | None:
         """The slope of the soft margin at z, or None where no gradient arrives."""
-        with torch.enable_grad(), no_trace(self.generator.fold(draw)), suppress(RuntimeError):
-            # A part that leaves torch may refuse a tensor that carries a gradient: that is no gradient, too.
-            z = z.detach().requires_grad_()
-            outputs = self.model(self.threat.apply(self.x, z))
-            if outputs.requires_grad:
-                score = self.goal.score(SoftMargin(), outputs).sum()
-                (grad,) = torch.autograd.grad(score, z, allow_unused=True)
-                return grad
-        return None
+        see, score = partial(self.threat.apply, self.x), partial(self.goal.score, SoftMargin())
+        try:
+            with no_trace(self.generator.fold(draw)):
+                return Autograd()(self.model, see, z, score, self.generator)[0]
+        except (NoGradient, RuntimeError) as error:  # what a part refuses that leaves torch is no gradient, too
+            if out_of_memory(error):
+                raise
+            return None
 
     @torch.no_grad()
     def score(self, z: Tensor, draw: int = 0) -> Tensor:
@@ -96,7 +98,7 @@ def probe(model: Model, x: Tensor, labels: Tensor, threat: Threat, generator: Ro
         widest = threat.farthest(x)
         widest = torch.where(widest.isfinite(), widest, threat.size(x, torch.zeros_like(x)))
         threat = threat.at(torch.minimum(0.1 * widest, eps))
-    return Probe(model, x, labels, threat, generator, getattr(model, "abstains", False) is True)
+    return Probe(model, x, labels, threat, generator, abstains(model))
 
 
 def soft_margin(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from struthio.attacks import PGD
 from struthio.attacks.base import no_trace
+from struthio.attacks.stream import out_of_memory
 from struthio.audit.doubts.probe import Probe, SoftMargin
 from struthio.checks import UserError
 from struthio.gradients import Autograd
@@ -48,7 +49,9 @@ def trial(probe: Probe, candidate: Candidate) -> tuple[Tried, Tensor]:
     attack = PGD(steps=STEPS, loss=Margin(), gradient=candidate.gradient, keep="best")
     try:
         x_adv = attack(candidate.model, few.x, few.goal, few.threat, few.generator).x_adv
-    except (UserError, RuntimeError):  # no gradient arrives
+    except (UserError, RuntimeError) as error:  # no gradient arrives, or the repair does not fit
+        if out_of_memory(error):
+            raise
         return NOTHING, few.x
     return judged(probe, x_adv), x_adv
 
