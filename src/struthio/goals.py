@@ -207,6 +207,11 @@ class Evade:
         return Evade(self.goal[rows])
 
 
+def abstains(model: object) -> bool:
+    """Whether the last of a model's outputs is no class but abstaining: it says `abstains = True` (`Guarded`)."""
+    return getattr(getattr(model, "original", model), "abstains", False) is True
+
+
 def against(labels: Tensor, abstains: bool = False) -> Untargeted | Evade:
     """Any class but the label; of a model that abstains, any class but the label and unnoticed."""
     return Evade(Untargeted(labels)) if abstains else Untargeted(labels)

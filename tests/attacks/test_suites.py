@@ -39,6 +39,12 @@ def test_every_part_fits_the_threat(level, threat):
         part.attack.fits(threat)
 
 
+@pytest.mark.parametrize("level", ["quick", "standard", "thorough"])
+def test_the_nearest_class_is_tried_on_every_row_that_the_strongest_one_left(level):
+    margin, nearest = suite(level, st.Linf(0.1))[:2]
+    assert (margin.share, nearest.share, nearest.attack.order) == (1.0, 1.0, "distance")
+
+
 def test_squares_go_on_from_slopes_and_begin_from_stripes_where_none_can_be_trusted():
     for level in ("standard", "thorough"):
         part = next(part for part in suite(level, st.Linf(0.1)) if part.name == "square")

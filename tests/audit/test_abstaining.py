@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 import struthio as st
+from struthio.attacks.stream import aim, stream
 from struthio.audit.batch import CLEAN, examine_batch
 from struthio.audit.doubts.probe import probe
 from struthio.audit.setting import UNNOTICED, settle
+from struthio.cli.batch import _labels
 from struthio.detectors import Detector, Guarded
 from struthio.goals import against
 from struthio.rows import RowGenerator
@@ -91,11 +93,38 @@ def test_rows_fall_where_wrong_and_unnoticed_alone(rows):
     assert (found.predicted_adv[4:][found.fell[4:]] < 2).all()
 
 
+def test_what_the_detector_made_of_clean_rows_and_of_inputs_found_is_kept(rows):
+    x, labels = rows
+    model = Guarded(Sides(), Height())
+    setting = settle(model, x[4:], labels[4:], st.Linf(EPS), level="quick", certify="none")
+    done = examine_batch(replace(setting, ladder=None, suite=setting.suite[:2]), torch.arange(N), x, labels)
+    found = done.findings
+    assert torch.allclose(found.suspicion, model.detector.excess(x))
+    wrong = Sides()(done.x_adv).argmax(1) != labels
+    wrong[:4] = False  # flagged as they are, and not attacked
+    assert found.suspicion_adv.isnan().equal(~wrong)
+    assert torch.allclose(found.suspicion_adv[wrong], model.detector.excess(done.x_adv)[wrong])
+    assert wrong.equal(found.fell & (found.by != CLEAN) | (found.suspicion_adv > 0))
+    assert examine_batch(replace(setting, ladder=None, suite=()), torch.arange(N), x, labels).findings.forwards[9] == 3
+
+
+def test_a_stream_without_labels_takes_the_class_behind_the_detector(rows):
+    x, labels = rows
+    model = Guarded(Sides(), Height())
+    assert _labels(model, x, None).equal(labels)
+    assert model(x).argmax(1)[:4].tolist() == [4] * 4
+    batches = lambda size: [(torch.arange(N), x, labels)]  # noqa: E731
+    (found,) = stream(st.FMN(steps=100), model, batches, aim("untargeted"), st.Linf(EPS))
+    assert (found.result.success[4:] == reachable(x, labels)[4:]).all()
+    assert not (found.result.success & found.abstained).any()
+
+
 def test_without_the_detector_more_falls_and_nothing_is_said(rows):
     x, labels = rows
     setting, found = audited(Sides(), x, labels)
     assert not setting.abstains
     assert UNNOTICED not in setting.log
+    assert found.suspicion.isnan().all()
     assert int(found.correct.sum()) == N
 
 

@@ -35,6 +35,8 @@ MODEL = Linear().eval()
 X = small_inputs(40).float()
 LABELS = MODEL(X).argmax(1).detach()
 LABELS[3] = (LABELS[3] + 1) % 5
+OTHER = Linear().eval()  # a surrogate: the same model, turned a little
+OTHER.layers[1].weight.data += 0.3 * torch.randn(5, 192, generator=torch.Generator().manual_seed(7))
 
 
 def audited(**given):
@@ -83,7 +85,7 @@ class Stopped(Exception):
 
 
 def test_an_audit_that_was_stopped_goes_on_bit_for_bit(tmp_path):
-    whole = audited(folder=tmp_path / "whole")
+    whole = audited(folder=tmp_path / "whole", surrogates=[OTHER])
 
     def stop_after(rows):
         def tell(progress):
@@ -94,8 +96,8 @@ def test_an_audit_that_was_stopped_goes_on_bit_for_bit(tmp_path):
 
     for rows in (16, 32):
         with pytest.raises(Stopped):
-            audited(folder=tmp_path / "parts", tell=stop_after(rows))
-    assert plain(audited(folder=tmp_path / "parts")) == plain(whole)
+            audited(folder=tmp_path / "parts", surrogates=[OTHER], tell=stop_after(rows))
+    assert plain(audited(folder=tmp_path / "parts", surrogates=[OTHER])) == plain(whole)
     assert_same_rows(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -140,7 +142,9 @@ def test_a_finished_audit_is_read_and_not_run_again(tmp_path):
 
 
 def test_workers_find_the_same():
-    assert plain(audited(workers=2)) == plain(audited())
+    found = audited(workers=2, surrogates=[OTHER])
+    assert plain(found) == plain(audited(surrogates=[OTHER]))
+    assert "transfer from Linear 1" in found.verdict.wins
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,16 @@ def test_another_model_is_another_job(tmp_path):
         (((X, LABELS), "linf:3"), "linf|Linf"),
         (((X, LABELS), []), "no threat"),
         (((X[:0], LABELS[:0]), "linf:0.03"), "no rows"),
-        (((X, LABELS[:5]), "linf:0.03"), "one a row"),
+        (((X, LABELS[:5]), "linf:0.03"), "one class number a row"),
+        (((X, LABELS.double()), "linf:0.03"), "whole class numbers"),
+        (((X.numpy(), LABELS.numpy()), "linf:0.03"), "tuple of ndarray, ndarray.*from_numpy"),
+        ((X, "linf:0.03"), "a Tensor; tensors"),
+        (((X, LABELS), {}), "no threat"),
+        (((X, LABELS), 0.03), "0.03 is no threat"),
+        (((X, LABELS), st.Linf), "is no threat"),
+        (((X, LABELS), "linf"), "eps = inf"),
+        (((X, LABELS), "l2:0"), "eps = 0"),
+        (((X, LABELS), st.Linf(torch.full((len(X),), 0.1))), "one radius for all"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_done(arguments, word):
@@ -176,9 +189,50 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(arguments, word
         st.audit(MODEL, *arguments, level="quick")
 
 
-def test_an_unknown_level_names_those_there_are():
-    with pytest.raises(st.UserError, match="standard-aa"):
-        st.audit(MODEL, (X, LABELS), "linf:0.03", level="hard")
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ({"level": "hard"}, "standard-aa"),
+        ({"certify": "hard"}, "'none'.*'crown'"),
+        ({"seed": None}, "whole number"),
+        ({"workers": -1}, "workers is -1"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_too(option, word):
+    with pytest.raises(st.UserError, match=word):
+        st.audit(MODEL, (X, LABELS), "linf:0.03", **option)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(st.UserError, match=r"struthio\.load"):
+        st.audit("zoo:digits-cnn", (X, LABELS), "linf:0.03")
+
+
+class Picky(Linear):
+    """Raises an error on some rows."""
+
+    def __init__(self, bad):
+        super().__init__()
+        self.bad = bad
+
+    def forward(self, x):
+        if (x[:, None] == self.bad).flatten(2).all(2).any():
+            raise ZeroDivisionError("cannot digest this")
+        return super().forward(x)
+
+
+def test_rows_on_which_the_model_fails_are_told_and_the_others_go_on():
+    found = st.audit(Picky(X[[0, 3]]).eval(), (X[:6], LABELS[:6]), "linf:0.03", level="quick", certify="none").verdict
+    assert found.errors == {"0": "ZeroDivisionError: cannot digest this", "3": "ZeroDivisionError: cannot digest this"}
+    assert (found.count.failed, found.count.rows) == (2, 6)
+    with pytest.raises(st.UserError, match="each of the first .* cannot digest this"):
+        st.audit(Picky(X).eval(), (X, LABELS), "linf:0.03")
+
+
+def test_without_labels_the_models_own_answers_are_said_to_stand_for_them():
+    found = st.audit(MODEL, st.data.Samples(X[:6], None), "linf:0.03", level="quick", certify="none")
+    assert found.verdict.clean.share == 1
+    assert found.job["labels"] == "the model's own answers"
 
 
 class Coarse(nn.Module):
@@ -214,3 +268,5 @@ def test_a_test_of_robustness_passes_and_fails():
     assert assert_robust(MODEL, (X, LABELS), "linf:0.001", at_least=0.5, **options).at_most.share > 0.8
     with pytest.raises(AssertionError, match="may be as low as .* 95 % interval .* Doubts: none"):
         assert_robust(MODEL, (X, LABELS), "linf:0.2", at_least=0.5, **options)
+    with pytest.raises(st.UserError, match="at_least is 40"):
+        assert_robust(MODEL, (X, LABELS), "linf:0.2", at_least=40)

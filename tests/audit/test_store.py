@@ -30,7 +30,8 @@ def findings_of(batch, rows=6):
     generator = torch.Generator().manual_seed(batch)
     whole = {f.name: torch.randint(-3, 2**62, (rows,), generator=generator) for f in fields(Findings)}
     real = {
-        name: torch.randn(rows, generator=generator, dtype=torch.float64) for name in ("size", "margin", "smallest")
+        name: torch.randn(rows, generator=generator, dtype=torch.float64)
+        for name in ("size", "margin", "smallest", "suspicion", "suspicion_adv")
     }
     return Findings(**whole | real | {name: torch.arange(rows) % 2 == 0 for name in ("fell", "certified")})
 
@@ -172,9 +173,11 @@ def test_foreign_folders_are_refused(tmp_path):
 
 
 def test_other_versions_are_refused(tmp_path):
-    assert list(tables.COLUMNS) == (
-        "ids labels predicted fell by predicted_adv size margin smallest certified forwards backwards".split()  # noqa: SIM905
-    ), "other columns than those of SCHEMA 1: raise SCHEMA, and give them here"
+    columns = (
+        "ids, labels, predicted, fell, by, predicted_adv, size, margin, smallest, certified, suspicion, suspicion_adv, "
+        "forwards, backwards"
+    )
+    assert ", ".join(tables.COLUMNS) == columns, "other columns than those of SCHEMA 2: raise it, and give them here"
     fill(tmp_path, [0])
     for version, age in ((tables.SCHEMA + 1, "a newer"), (tables.SCHEMA - 1, "an older")):
         with sqlite3.connect(tmp_path / "audit.sqlite") as database:

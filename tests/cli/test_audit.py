@@ -17,7 +17,9 @@ def test_it_says_the_interval_and_that_nothing_speaks_against_it(run):
 
 
 def test_json_is_the_figures(run):
-    figures = json.loads(run(*ARGS, "-t", "l2:0.5", "--json").out)
+    figures = json.loads(run(*ARGS, "-t", "l2:0.5", "--surrogate", "zoo:digits-robust", "--json").out)
+    assert list(figures["job"]["surrogates"]) == ["zoo:digits-robust"]
+    assert figures["threats"]["l2:0.5"]["wins"]["transfer from zoo:digits-robust"] >= 0
     verdict = figures["threats"]["linf:0.05"]
     assert verdict["rows"] == 6
     assert verdict["robust_accuracy_at_most"]["of"] == 6

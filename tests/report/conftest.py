@@ -8,8 +8,9 @@ from struthio.audit import Findings, Store
 HOSTILE = "<script>alert(1)</script>\x00&\"'"
 JOB = {
     "struthio": "0.1.0", "model": "net.py:build", "weights": "0123456789abcdef", "data": "digits:test",
-    "first_rows": "fedcba9876543210", "threats": {"linf:0.1": "Linf(eps=0.1)"}, "level": "standard", "rows": 10,
-    "batch_size": 10, "seed": 3, "certify": "auto", "repair": True, "stand_ins": {},
+    "labels": "of the data", "first_rows": "fedcba9876543210", "threats": {"linf:0.1": "Linf(eps=0.1)"},
+    "level": "standard", "rows": 10, "batch_size": 10, "seed": 3, "certify": "auto", "repair": True, "stand_ins": {},
+    "surrogates": {},
 }  # fmt: skip
 DOUBT = {
     "name": "zero-gradient", "evidence": "The gradient of 100 % of the rows is exactly zero.",
@@ -33,6 +34,7 @@ def ten_rows(fell=(1, 2, 3)):
         ids=ids, labels=ids % 3, predicted=predicted, fell=by != -1, by=by,
         predicted_adv=torch.where(by == 0, 4, predicted), size=size, margin=torch.where(by == 0, 0.5, -2.0).double(),
         smallest=torch.where(by == -2, 0.0, 0.05 * (1 + ids)).double(), certified=(ids == 7) | (ids == 8),
+        suspicion=torch.full((10,), math.nan).double(), suspicion_adv=torch.full((10,), math.nan).double(),
         forwards=torch.full((10,), 30), backwards=torch.full((10,), 20),
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from struthio.audit import Store, summarise
 from struthio.checks import UserError
-from struthio.report.audit_figures import curve, pieces, round_numbers
+from struthio.report.audit_figures import curve, detection, pieces, round_numbers
 from struthio.report.audit_page import command, page, write_page, write_reports
 
 VOID = {"meta", "img", "br"}
@@ -136,8 +136,17 @@ def test_pictures_are_shown_before_noise_after(made, shape):
     assert np.abs(before - x).max() < 0.003
     assert np.abs(after - x_adv).max() < 0.003
     assert np.abs(noise - np.clip(0.5 + 10 * (x_adv - x), 0, 1)).max() < 0.003
-    assert "row 1: class 1 → 4 size 0.1, won by margin" in seen.text
+    assert "row 1: class 1 → class 4 size 0.1, won by margin" in seen.text
     assert "row 4: class 1, stayed" in seen.text
+
+
+def test_classes_have_their_names(made):
+    store = made()
+    store.note("class names", ["0", "<script>1</script>", "goldfish, Carassius auratus"])
+    seen = read(store)
+    for words in ("row 1: <script>1</script> → class 4", "row 2: goldfish → class 4", "row 6: class 0, stayed"):
+        assert words in seen.text, words
+    assert "script" not in {tag for tag, _ in seen.elements}
 
 
 def test_rows_that_are_no_pictures_are_a_table(made):
@@ -159,6 +168,10 @@ def test_the_command_repeats_the_job(made):
 
 
 def test_the_command_is_understood_by_the_command_line(made):
+    assert parsed(command(made(job={"model": "jpeg:50 + bit-depth + zoo:digits-cnn"}).job)).defense == (
+        "bit-depth",
+        "jpeg:50",
+    )
     options = parsed(command(made(job={"repair": False, "stand_ins": {"net": "None"}}).job))
     assert (options.seed, options.count, options.batch_size, options.repair) == (3, 10, 10, False)
 
@@ -171,9 +184,9 @@ def test_the_example_for_build_servers_is_understood_too():
 
 
 def parsed(line):
-    from struthio.cli.app import app
+    from struthio.cli.app import make_app
 
-    _, bound, _ = app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+    _, bound, _ = make_app().parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
     return bound.arguments["options"]
 
 
@@ -196,6 +209,34 @@ def test_the_curve_falls_from_the_upper_left_and_marks_the_radius(made):
     assert drawn.median == pytest.approx(100 * verdict.median / end)
     verdict.smallest = []
     assert curve(verdict) is None
+
+
+def test_a_detector_has_its_roc_curve(made):
+    store = made()
+    found = summarise(store)
+    assert found.figures()["threats"]["linf:0.1"]["detection"] is None
+    assert detection(found.verdict) is None
+    assert "detector" not in Reader(page(store, found)).text
+    found.verdict.suspicion, found.verdict.suspicion_adv = [-3.0, -2.0, -1.0, 1.0], [-2.5, 0.5]
+    said = found.figures()["threats"]["linf:0.1"]["detection"]
+    assert said["auc"] == 4 / 8  # of the pairs, -2.5 is above one clean row and 0.5 above three
+    assert (said["clean_flagged"]["share"], said["adversarial_flagged"]["share"]) == (0.25, 0.5)
+    assert said["roc"] == [[0, 0], [0.25, 0], [0.25, 0.5], [0.75, 0.5], [0.75, 1], [1, 1]]
+    drawn = detection(found.verdict)
+    assert drawn.line.startswith("0.00,100.00 25.00,100.00 25.00,50.00")
+    assert drawn.at == (25, 50)
+    text = Reader(page(store, found)).text
+    assert "it flags 25.0 % (1 of 4;" in text
+    assert "The area under the curve is 0.500" in text
+
+
+def test_surrogates_are_named_and_repeated(made):
+    store = made(job={"surrogates": {"zoo:digits-robust": "0123abcd"}})
+    assert parsed(command(store.job)).surrogate == ("zoo:digits-robust",)
+    said = read(store).text
+    assert "surrogate zoo:digits-robust 0123abcd" in said
+    assert "Inputs made for another model beat" in said
+    assert "Inputs made for another model beat" not in read(made()).text
 
 
 @pytest.mark.parametrize(

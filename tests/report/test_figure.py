@@ -11,7 +11,7 @@ ANSWERS = [("a class with a name that goes on for longer than any panel is wide"
 def _drawn(shape, path, answers=ANSWERS):
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     panels = [Panel(title, x, answers) for title in ("before", "noise x10, on grey", "after")]
-    draw(panels, path, "foot")
+    draw(panels, path, r"$\not{a formula$ 猫.png")
     return np.asarray(Image.open(path).convert("RGB"))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.attacks.base import Attack
-from struthio.goals import Targeted, Untargeted
+from struthio.goals import Evade, Targeted, Untargeted, abstains
 from struthio.losses import Margin
 from struthio.meter import BudgetSpent, Ended
 from struthio.result import Result
@@ -19,7 +19,7 @@ from struthio.rows import RowGenerator
 from struthio.types import Goal, Model, Threat
 
 Batch = tuple[Tensor, Tensor, Tensor]  # ids [b], x [b, ...], labels [b]
-Aim = Callable[[Tensor, Tensor], Goal]  # clean outputs and labels to a goal
+Aim = Callable[[Tensor, Tensor], Goal]  # clean outputs (of the classes alone) and labels to a goal
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class Attacked:
         labels: their true classes, int64 [b].
         correct: whether the clean input was classified as its label, bool [b].
         result: the attack's Result. Rows whose goal the clean input reaches already were not attacked: size 0, no
-            cost but the one forward that showed it.
+            cost but the one forward that showed it. Against a model that abstains the goal is to be reached unnoticed.
         predicted: the class of the clean input, int64 [b].
         predicted_adv: the class of the result, int64 [b]; -1 where a model behind a wire could not be asked.
+        abstained: whether the model abstains from the result, which is then not wrong, bool [b].
     """
 
     ids: Tensor
@@ -44,6 +45,7 @@ class Attacked:
     result: Result
     predicted: Tensor
     predicted_adv: Tensor
+    abstained: Tensor
 
 
 def stream(
@@ -135,7 +137,7 @@ def _one(
     with torch.no_grad():
         outputs = given(x)
     checks.outputs(outputs, len(x))
-    goal = aim(outputs, labels)
+    goal = aimed(given, aim, outputs, labels)
     goal.check_outputs(outputs)
     result = Result(
         x_adv=x.clone(),
@@ -156,7 +158,8 @@ def _one(
             getattr(result, name)[rows] = getattr(found, name)
         result.forwards[rows] += found.forwards
         predicted_adv[rows] = _classes(given, found)
-    return Attacked(ids, x, labels, predicted == labels, result, predicted, predicted_adv)
+    abstained = (predicted_adv == outputs.shape[1] - 1) & abstains(given)
+    return Attacked(ids, x, labels, predicted == labels, result, predicted, predicted_adv, abstained)
 
 
 @torch.no_grad()
@@ -166,6 +169,18 @@ def _classes(model: Model, found: Result) -> Tensor:
         return model(found.x_adv).argmax(1)
     except Ended:
         return torch.full_like(found.forwards, -1)
+
+
+def aimed(model: Model, aim: Aim, outputs: Tensor, labels: Tensor) -> Goal:
+    """The goal of a batch; of a model that abstains, the goal by its classes, to be reached unnoticed (`Evade`).
+
+    Args:
+        model: as given.
+        aim: from clean outputs and labels to a goal.
+        outputs: on the clean inputs [n, ...].
+        labels: their classes, int64 [n].
+    """
+    return Evade(aim(outputs[:, :-1], labels)) if abstains(model) else aim(outputs, labels)
 
 
 def aim(spec: str, index: Callable[[str], int] | None = None) -> Aim:

@@ -18,6 +18,7 @@ from struthio.attacks.queries.random_search import RandomSearch
 from struthio.attacks.queries.sparse_rs import SparseRS
 from struthio.attacks.queries.square import Square
 from struthio.attacks.starts import OnSphere, OutputDiversified
+from struthio.attacks.via import Via
 from struthio.losses import LogitGap, Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator
@@ -43,6 +44,13 @@ class Part:
     share: float = 1.0
     queries: bool = False
     blind: Attack | None = None
+
+    @property
+    def access(self) -> str:
+        """What it sees of the model: "gradients", "scores", or "transfer": no more than the judge's answer."""
+        if isinstance(self.attack, Via):
+            return "transfer"
+        return "scores" if self.queries else "gradients"
 
 
 Suite = tuple[Part, ...]
@@ -88,9 +96,10 @@ class AutoAttack(Attack):
 def suite(level: str, threat: Threat) -> Suite:
     """The attacks of a level, cheap ones first.
 
-    A few steps on the margin bring down nearly all rows that can fall; the likeliest targets, by a first-order estimate
-    of their distance, and restarts from where the outputs are spread out take most of the rest; queries are spent on
-    the rows that came nearest to the border, because almost all that gradients miss is there.
+    A few steps on the margin bring down most rows that can fall. The margin follows the strongest wrong class, which
+    need not be the nearest: a few more steps toward the one whose border is nearest by a first-order estimate take most
+    of the rest. More steps, restarts from where the outputs are spread out, and queries are spent on the rows that came
+    nearest to the border, because almost all that is still missed is there.
 
     Args:
         level: "quick", "standard", "thorough", or "standard-aa" for AutoAttack as published.
@@ -126,13 +135,15 @@ def _balls(level: str) -> Suite:
     if level == "quick":
         return (
             Part("margin", away(8)),
-            Part("targets", toward(20, 2), share=0.15),
+            Part("nearest target", toward(8, 1)),
+            Part("longer", toward(50, 1), share=0.1),
             Part("restarts", away(20, restarts=5), share=0.04),
         )
     if level == "standard":
         return (
-            Part("margin", away(20)),
-            Part("targets", toward(20, 3), share=0.25),
+            Part("margin", away(10)),
+            Part("nearest target", toward(20, 1)),
+            Part("longer", toward(50, 2), share=0.25),
             Part("restarts", away(20, restarts=5), share=0.1),
             squares(1000, 0.05, steps=20),
         )

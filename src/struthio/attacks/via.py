@@ -15,6 +15,7 @@ from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.kept import behind_a_wire
 from struthio.checks import UserError
+from struthio.goals import Evade, abstains
 from struthio.meter import Metered
 from struthio.rows import RowGenerator
 from struthio.types import Goal, Model, Threat
@@ -26,7 +27,8 @@ class Via(Attack):
 
     A row costs that model one forward, the judge's; `Repeat(Via(attack, source), 5)` asks it once more for each
     repetition, and repeats only on the rows that hold. What the source is asked is not the target's cost and is not
-    counted: to count it, call the attack on the source itself.
+    counted: to count it, call the attack on the source itself. Where the target may abstain (`Evade`) and the source
+    cannot, the search goes for the classes alone and knows of no detector.
 
     Attacks that leave a row as soon as the source is won (PGD, minimal changes) stop just beyond the source's boundary
     and transfer less than those that go on, such as MI-FGSM.
@@ -61,5 +63,7 @@ class Via(Attack):
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """What the attack finds on the source."""
         checks.mode(getattr(self.source, "original", self.source))
+        if isinstance(goal, Evade) and not abstains(self.source):
+            goal = goal.goal
         source = Metered(self.source, len(x), device=x.device, first=goal.check_outputs)
         return self.attack.search(source, x, goal, threat, generator)

@@ -13,14 +13,12 @@ from struthio.attacks.base import Attack, no_trace
 from struthio.attacks.stream import out_of_memory
 from struthio.attacks.suites import Part
 from struthio.audit.findings import Findings, joined
+from struthio.audit.heard import Heard, Refused
 from struthio.audit.setting import Setting
 from struthio.certify.certificate import certify
-from struthio.checks import UserError
 from struthio.goals import Untargeted, against
 from struthio.losses import Margin
-from struthio.meter import Ended
 from struthio.rows import RowGenerator
-from struthio.types import Model
 
 NOBODY, CLEAN, FAILED = -1, -2, -3  # in Findings.by
 HANDFUL = 8  # rows that are proved together
@@ -86,30 +84,6 @@ def examine_batch(
     )
 
 
-class Refused(Exception):
-    """The model raised an error of its own."""
-
-
-class Heard:
-    """A model whose own errors come out as Refused, so that they are not taken for anybody else's."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        if hasattr(model, "original"):
-            self.original = Heard(model.original)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The model's outputs."""
-        try:
-            return self.model(x)
-        except (UserError, Ended):
-            raise
-        except Exception as error:
-            if out_of_memory(error):
-                raise
-            raise Refused(f"{type(error).__name__}: {error}") from error
-
-
 class _Batch:
     """The rows of one batch, and what is known of them so far."""
 
@@ -132,6 +106,8 @@ class _Batch:
             margin=margin.double().cpu(),
             smallest=torch.full((n,), math.nan, dtype=torch.float64),
             certified=torch.zeros(n, dtype=torch.bool),
+            suspicion=torch.full((n,), math.nan, dtype=torch.float64),
+            suspicion_adv=torch.full((n,), math.nan, dtype=torch.float64),
             forwards=counts,
             backwards=torch.zeros(n, dtype=torch.int64),
         )
@@ -143,6 +119,8 @@ class _Batch:
                 self._attack(part.attack, rows, number)
         self._look_for_the_smallest()
         self._prove()
+        if self.setting.abstains:
+            self._suspect()
         return Done(self.found, self.x_adv, tuple(self.bars), {})
 
     def _circles(self, number: int, part: Part) -> Iterator[Tensor]:
@@ -258,6 +236,24 @@ class _Batch:
             )
         return bool(proof.certified.any())
 
+    def _suspect(self) -> None:
+        """How suspicious the clean rows are, and the best inputs found about whose class the model is wrong."""
+        found = self.found
+        found.suspicion[:] = self._suspicion(self.x, -1)[0]
+        suspicion, wrong = self._suspicion(self.x_adv, -2)
+        adversarial = wrong & (found.by != CLEAN)
+        found.suspicion_adv[adversarial] = suspicion[adversarial]
+        found.forwards.add_(2 * self.setting.draws)
+
+    @torch.no_grad()
+    def _suspicion(self, x: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+        """How far abstaining is above the strongest class, the mean of all draws, and whether most say a wrong one."""
+        with no_trace(self.generator.fold(10_000 + draw)):
+            answers = torch.stack([self.judge(x) for _ in range(self.setting.draws)])
+        classes, abstaining = answers[..., :-1], answers[..., -1]
+        suspicion = (abstaining - classes.amax(2)).double().mean(0)
+        return suspicion.cpu(), (classes.argmax(2).mode(0).values != self.labels).cpu()
+
     @torch.no_grad()
     def _ask(self, x: Tensor, rows: Tensor | slice, draw: int, clean: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """The judge's class (that of most draws), whether it is wrong, and the mean margin, [n] each.
@@ -286,6 +282,7 @@ def _failed(setting: Setting, ids: Tensor, x: Tensor, labels: Tensor, bars: Bars
         ids=ids.cpu(), labels=labels.cpu(), predicted=nothing, fell=torch.tensor([True]), by=torch.tensor([FAILED]),
         predicted_adv=nothing, size=torch.zeros(1).double(), margin=torch.full((1,), math.nan).double(),
         smallest=torch.full((1,), math.nan).double(), certified=torch.tensor([False]),
+        suspicion=torch.full((1,), math.nan).double(), suspicion_adv=torch.full((1,), math.nan).double(),
         forwards=torch.ones(1).long(), backwards=torch.zeros(1).long(),
     )  # fmt: skip
     text = str(error).splitlines()[0][:300]

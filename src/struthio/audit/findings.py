@@ -28,6 +28,10 @@ class Findings:
         smallest: the smallest change found at any radius, float64 [n]; infinite where none was, NaN where none was
             looked for.
         certified: whether it was proved that no allowed input is mistaken, bool [n].
+        suspicion: how far abstaining is above the strongest class on the clean input, float64 [n]: above 0 it is
+            flagged; NaN where the model cannot abstain or failed.
+        suspicion_adv: the same on the best input found, where the clean one was right and its strongest class is
+            wrong, flagged or not, float64 [n]; NaN elsewhere.
         forwards: how often the model was asked about each row, int64 [n].
         backwards: how often a gradient was taken for each row, int64 [n].
     """
@@ -42,6 +46,8 @@ class Findings:
     margin: Tensor
     smallest: Tensor
     certified: Tensor
+    suspicion: Tensor
+    suspicion_adv: Tensor
     forwards: Tensor
     backwards: Tensor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from struthio import checks
 from struthio._version import __version__
 from struthio.attacks.suites import LEVELS
+from struthio.audit.asked import rows_and_labels, threats_by_name
+from struthio.audit.heard import answers, classes
 from struthio.audit.repair.stand_ins import Instead
 from struthio.audit.setting import Setting, settle
+from struthio.audit.surrogates import Surrogates, check, named
+from struthio.certify.certificate import METHODS
 from struthio.checks import UserError
-from struthio.data import Samples, load_data
+from struthio.data import Samples
 from struthio.describe import describe
-from struthio.threats.table import threat as threat_from_text
 from struthio.types import Model, Threat
 
 VALUES = 4_000_000  # input values at once, so that a batch of photographs fits into memory
@@ -41,6 +44,7 @@ class Job:
     certify: str
     repair: bool
     stand_ins: Mapping[str, Instead]
+    surrogates: Surrogates
 
     def description(self, name: str | None) -> dict[str, Any]:
         """The job as the store keeps it, so that another one is not mixed in."""
@@ -49,6 +53,7 @@ class Job:
             "model": name or type(self.model).__name__,
             "weights": _weights(self.model),
             "data": self.spec,
+            "labels": "of the data" if self.data.y is not None else "the model's own answers",
             "first_rows": _first_rows(self.data, self.rows),
             "threats": {text: describe(threat) for text, threat in self.threats.items()},
             "level": self.level,
@@ -58,6 +63,7 @@ class Job:
             "certify": self.certify,
             "repair": self.repair,
             "stand_ins": {part: describe(instead) for part, instead in self.stand_ins.items()},
+            "surrogates": {other: _weights(model) for other, model in self.surrogates.items()},
         }
 
     def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +71,7 @@ class Job:
         first = number * self.batch_size
         ids, x, labels = next(self.data.batches(self.batch_size, first, min(first + self.batch_size, self.rows)))
         x = x.to(_device(self.model))
-        return ids, x, _answers(self.model, x) if labels is None else labels.to(x.device)
+        return ids, x, answers(self.model, x, False).clamp(min=0) if labels is None else labels.to(x.device)
 
     def batches(self) -> range:
         """Their numbers."""
@@ -74,11 +80,13 @@ class Job:
     def setting(self, threat: Threat, channels_last: bool | None = None) -> Setting:
         """Examine the model, repair what is in the way, choose the attacks; the same every time."""
         ids, x, labels = (part[: 4 * FEW] for part in self.batch(0))
-        right = (_answers(self.model, x) == labels).nonzero().flatten()[:FEW]
-        some = right if len(right) else torch.arange(min(FEW, len(x)), device=x.device)
+        said = answers(self.model, x)
+        right = (said == labels).nonzero().flatten()[:FEW]
+        some = right if len(right) else (said >= 0).nonzero().flatten()[:FEW]
         return settle(
             self.model, x[some], labels[some], threat, level=self.level, seed=self.seed, certify=self.certify,
             stand_ins=self.stand_ins, repair=self.repair, channels_last=channels_last, ids=ids.to(x.device)[some],
+            surrogates=self.surrogates,
         )  # fmt: skip
 
 
@@ -93,10 +101,15 @@ def agreed(
     certify: str,
     repair: bool,
     stand_ins: Mapping[str, Instead] | None,
+    surrogates: Surrogates | Sequence[Model],
 ) -> Job:
     """Check all that the audit was asked for, before any of it begins. Raises UserError for what cannot be meant."""
+    if not callable(model):
+        raise UserError(f"the model is {model!r}; a callable is needed. A text is loaded with struthio.load(...).")
     checks.one_of(level, LEVELS, "level")
-    samples = _samples(data, model)
+    checks.one_of(certify, ("auto", "none", *METHODS), "certify")
+    checks.whole(seed, "seed")
+    samples = rows_and_labels(data, model)
     if rows is not None:
         checks.count(rows, "rows")
     if batch_size is not None:
@@ -104,38 +117,20 @@ def agreed(
     count = len(samples) if rows is None else min(rows, len(samples))
     x = next(samples.batches(1, 0, 1))[1]
     size = batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
-    named = _named(threats)
+    tried, others = threats_by_name(threats), named(surrogates)
     spec = data if isinstance(data, str) else samples.name
-    job = Job(model, samples, spec, named, level, count, size, seed, certify, repair, dict(stand_ins or {}))
+    job = Job(model, samples, spec, tried, level, count, size, seed, certify, repair, dict(stand_ins or {}), others)
     _, x, _ = job.batch(0)
-    for threat in named.values():
+    for threat in tried.values():
         threat[torch.arange(len(x), device=x.device)].check(x)
-    outputs = _outputs(model, x[:2])
-    if samples.y is not None and int(samples.y.max()) >= outputs.shape[1]:
+    known = classes(model, x[:FEW])
+    if samples.y is not None and int(samples.y.max()) >= known:
         raise UserError(
-            f"the data has labels up to {int(samples.y.max())}, but the model knows classes 0 to "
-            f"{outputs.shape[1] - 1}. Check that the data belongs to this model."
+            f"the data has labels up to {int(samples.y.max())}, but the model knows classes 0 to {known - 1}. Check "
+            "that the data belongs to this model."
         )
+    check(others, x[:2], known)
     return job
-
-
-def _named(threats: Any) -> dict[str, Threat]:
-    if isinstance(threats, Mapping):
-        return dict(threats)
-    several = threats if isinstance(threats, (list, tuple)) else [threats]
-    if not several:
-        raise UserError("no threat was named; at least one is needed, such as 'linf:8/255'.")
-    return {one if isinstance(one, str) else describe(one): threat_from_text(one) if isinstance(one, str) else one
-            for one in several}  # fmt: skip
-
-
-def _samples(data: Samples | tuple[Tensor, Tensor] | str, model: Model) -> Samples:
-    if isinstance(data, str):
-        return load_data(data, getattr(model, "input_size", None))
-    if isinstance(data, Samples):
-        return data
-    x, labels = data
-    return Samples(x, labels, name=f"{len(x)} rows")
 
 
 def _weights(model: Model) -> str:
@@ -161,14 +156,3 @@ def _first_rows(data: Samples, rows: int) -> str:
 def _device(model: Model) -> torch.device:
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
-
-
-@torch.no_grad()
-def _outputs(model: Model, x: Tensor) -> Tensor:
-    outputs = model(x)
-    checks.outputs(outputs, len(x))
-    return outputs
-
-
-def _answers(model: Model, x: Tensor) -> Tensor:
-    return _outputs(model, x).argmax(1)

@@ -18,10 +18,11 @@ from struthio.audit.doubts import Doubt, from_radii, from_wins, reconsider
 from struthio.audit.findings import Findings
 from struthio.audit.job import Job, agreed
 from struthio.audit.repair.stand_ins import Instead
-from struthio.audit.scale import spread
+from struthio.audit.scale import meant, spread
 from struthio.audit.setting import Setting
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit, summarise
+from struthio.audit.surrogates import Surrogates
 from struthio.data import Samples
 from struthio.describe import describe
 from struthio.types import Model, Threat
@@ -64,6 +65,7 @@ def audit(
     certify: str = "auto",
     repair: bool = True,
     stand_ins: Mapping[str, Instead] | None = None,
+    surrogates: Surrogates | Sequence[Model] = (),
     workers: int | str | None = None,
     name: str | None = None,
     tell: Tell = lambda progress: None,
@@ -88,6 +90,8 @@ def audit(
         certify: how rows are proved to hold: "auto", a method of `struthio.certify`, or "none".
         repair: False attacks the model as given, whatever the doubts.
         stand_ins: from the name of a part of the model to what its gradient is taken of (None: the identity).
+        surrogates: other models of the same classes, in a list or by name; what attacks make for each of them, and for
+            all of them together, is tried on the rows that still stand after attacks by slope.
         workers: processes or a Ray cluster, as in `struthio.audit.scale`.
         name: of the model, for the report.
         tell: told how far the audit is.
@@ -96,8 +100,10 @@ def audit(
         UserError: for arguments that cannot be meant, a folder of another job, a full disk.
         Contradiction: where a row that was proved to hold fell; that is a mistake of Struthio.
     """
-    job = agreed(model, data, threats, level, rows, batch_size, seed, certify, repair, stand_ins)
+    meant(workers)
+    job = agreed(model, data, threats, level, rows, batch_size, seed, certify, repair, stand_ins, surrogates)
     with _folder(folder) as place, Store.open(place, job.description(name)) as store:
+        store.note("class names", list(job.data.class_names or getattr(model, "class_names", None) or ()))
         for text, threat in job.threats.items():
             _one_threat(job, store, text, threat, workers, tell)
         return summarise(store, kept=folder is not None)
@@ -114,7 +120,7 @@ def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int 
     plan = {
         "channels_last": bool(getattr(setting.attacked, "channels_last", False)),
         "names": list(setting.names),
-        "access": ["scores" if part.queries else "gradients" for part in setting.suite] + ["gradients"],
+        "access": [part.access for part in setting.suite] + ["gradients"],
         "attacks": [describe(part.attack) for part in setting.suite],
         "log": list(setting.log),
         "draws": setting.draws,
@@ -222,7 +228,7 @@ def _afterwards(job: Job, setting: Setting, text: str, store: Store, plan: dict[
         held.append(findings.ids[findings.held])
         right.append(findings.ids[findings.correct & (findings.by != FAILED)])
     doubts = list(from_wins(wins, dict(zip(plan["names"], plan["access"], strict=True)), max(tried, 1)))
-    attack = next((part.attack for part in setting.suite if not part.queries), None)
+    attack = next((part.attack for part in setting.suite if part.access == "gradients"), None)
     if attack is not None and job.level != "standard-aa":
         few = 8 if job.level == "quick" else 16
         for look, among in ((from_radii, right), (reconsider, held)):

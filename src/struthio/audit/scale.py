@@ -35,7 +35,7 @@ def spread(
             none). "ray:auto": the cluster that this machine is part of. "ray://host:port": one that is reached through
             its client port. The extra `ray` is needed.
     """
-    size, address = _meant(workers)
+    size, address = meant(workers)
     if address is not None:
         checks.need("ray", "ray")
         return shared_out(lambda: _cluster(build, address, size), tasks)
@@ -44,15 +44,18 @@ def spread(
     return shared_out(lambda: _processes(build, size or 1), tasks)
 
 
-def _meant(workers: int | str | None) -> tuple[int | None, str | None]:
-    """How many workers (None: as many as there is room for), and the address of a cluster ("" for one of our own)."""
+def meant(workers: int | str | None) -> tuple[int | None, str | None]:
+    """How many workers (None: as many as there is room for), and the address of a cluster ("" for one of our own).
+
+    Raises UserError for what cannot be meant.
+    """
     words = str(1 if workers is None else workers)
     if words.isdecimal() and int(words) > 0 and not isinstance(workers, bool):
         return int(words), None
-    meant = rays.named(words)
-    if meant is None:
+    named = rays.named(words)
+    if named is None:
         raise UserError(f"workers is {workers!r}; it must be a whole number of at least 1, {rays.FORMS}.")
-    return meant[0], meant[1] or ""
+    return named[0], named[1] or ""
 
 
 def _here(build: Callable[[], Callable[[T], R]], tasks: Iterable[T]) -> Iterator[tuple[T, R]]:

@@ -16,6 +16,8 @@ from struthio.attacks.suites import Part, Suite, suite
 from struthio.audit.doubts import Doubt, examine
 from struthio.audit.repair import Adapted, adapt
 from struthio.audit.repair.stand_ins import Instead
+from struthio.audit.surrogates import Surrogates, transfer_parts
+from struthio.goals import abstains
 from struthio.models import prepare
 from struthio.rows import RowGenerator
 from struthio.types import Model, Threat
@@ -81,6 +83,7 @@ def settle(
     repair: bool = True,
     channels_last: bool | None = None,
     ids: Tensor | None = None,
+    surrogates: Surrogates | None = None,
 ) -> Setting:
     """Examine a model on a few rows that it gets right, repair what is in the way, and choose the attacks.
 
@@ -96,6 +99,7 @@ def settle(
         repair: False attacks the model as it is given, whatever the doubts.
         channels_last: as in `prepare`, so that two runs compute alike to the last bit.
         ids: the numbers of the rows in the whole data.
+        surrogates: other models, by name, through which this one is attacked too.
     """
     rows = RowGenerator.seeded(seed, torch.arange(len(x)) if ids is None else ids)
     doubts = examine(model, x, labels, threat, rows)
@@ -108,10 +112,12 @@ def settle(
         adapted = adapt(model, x, labels, threat, doubts, rows, stand_ins)
     if adapted.queries and not any(part.queries for part in chosen):
         chosen += tuple(part for part in suite("standard", threat) if part.queries)
-    abstains = getattr(adapted.judge, "abstains", False) is True
-    if abstains:
+    unnoticed = abstains(adapted.judge)
+    if unnoticed:
         chosen, adapted = _unnoticed(chosen, threat), replace(adapted, log=(*adapted.log, UNNOTICED))
     fitted = tuple(_fitted(part, adapted) for part in chosen)
+    if surrogates:
+        fitted = _after_slopes(fitted, transfer_parts(surrogates, x, threat, level))
     return Setting(
         judge=adapted.judge,
         attacked=prepare(adapted.model, x, channels_last=channels_last) if adapted.draws == 1 else adapted.model,
@@ -125,7 +131,7 @@ def settle(
         seed=seed,
         doubts=adapted.doubts,
         log=adapted.log,
-        abstains=abstains,
+        abstains=unnoticed,
     )
 
 
@@ -134,6 +140,12 @@ def _fitted(part: Part, adapted: Adapted) -> Part:
     if adapted.queries and part.queries:
         return replace(part, attack=adapted.fit(part.blind or part.attack), share=1.0)
     return replace(part, attack=adapted.fit(part.attack))
+
+
+def _after_slopes(parts: Suite, transfers: Suite) -> Suite:
+    """The suite with transfers after the attacks by slope and before those by queries, which cost far more."""
+    slopes = tuple(part for part in parts if part.access == "gradients")
+    return (*slopes, *transfers, *(part for part in parts if part.access != "gradients"))
 
 
 def _unnoticed(parts: Suite, threat: Threat) -> Suite:

@@ -16,9 +16,11 @@ from struthio.audit.batch import FAILED
 from struthio.audit.doubts import Doubt
 from struthio.audit.findings import Findings
 from struthio.audit.store import Store
+from struthio.detectors.roc import Roc, roc
 from struthio.shares import Share
 
 POINTS = 40  # of the curve
+KEPT = 10_000  # rows of which single numbers are kept
 
 
 @dataclass
@@ -70,6 +72,9 @@ class Verdict:
         smallest: the smallest changes found at any radius, of the first rows of the data, in their order; infinite
             where none was found, 0 for clean mistakes.
         sizes: of the changes that won within the radius, of at most 10,000 rows.
+        suspicion: of clean rows, how far abstaining is above the strongest class, where the model may abstain; of at
+            most 10,000 rows.
+        suspicion_adv: of the inputs found that make the strongest class a wrong one, flagged or not; likewise.
         forwards: of all rows.
         backwards: of all rows.
         seconds: that it took, all sittings together.
@@ -86,6 +91,8 @@ class Verdict:
     wins: dict[str, int] = field(default_factory=dict)
     smallest: list[float] = field(default_factory=list)
     sizes: list[float] = field(default_factory=list)
+    suspicion: list[float] = field(default_factory=list)
+    suspicion_adv: list[float] = field(default_factory=list)
     forwards: int = 0
     backwards: int = 0
     seconds: float = 0.0
@@ -119,7 +126,10 @@ class Verdict:
         for number, name in enumerate(names):
             self.wins[name] = self.wins.get(name, 0) + int((findings.by == number).sum())
         self.smallest += findings.smallest[~findings.smallest.isnan()].tolist()
-        self.sizes += findings.size[findings.by >= 0].tolist()[: 10_000 - len(self.sizes)]
+        self.sizes += findings.size[findings.by >= 0].tolist()[: KEPT - len(self.sizes)]
+        for name in ("suspicion", "suspicion_adv"):
+            kept, values = getattr(self, name), getattr(findings, name)
+            kept += values[~values.isnan()].tolist()[: KEPT - len(kept)]
         self.forwards += int(findings.forwards.sum())
         self.backwards += int(findings.backwards.sum())
 
@@ -143,6 +153,22 @@ class Verdict:
         right = [size for size in self.smallest if size > 0]
         return statistics.median(right) if right else math.nan
 
+    @property
+    def roc(self) -> Roc | None:
+        """What a detector flags of the inputs found, against clean rows, over all thresholds; the one that is set is 0.
+
+        None where the model cannot abstain, or nothing was found.
+        """
+        if not self.suspicion or not self.suspicion_adv:
+            return None
+        return roc(*(torch.tensor(some, dtype=torch.float64) for some in (self.suspicion, self.suspicion_adv)))
+
+    @property
+    def flagged(self) -> tuple[Share, Share]:
+        """Of clean rows and of the inputs found, those on which the model abstains."""
+        clean, found = (Share(sum(one > 0 for one in some), len(some)) for some in (self.suspicion, self.suspicion_adv))
+        return clean, found
+
     def figures(self) -> dict[str, Any]:
         """For machines: plain numbers, lists and texts."""
         return {
@@ -154,6 +180,7 @@ class Verdict:
             "curve": [list(point) for point in self.curve()],
             "curve_rows": len(self.smallest),
             "median_smallest_change": _plain(self.median),
+            "detection": self._detection(),
             "forwards": self.forwards,
             "backwards": self.backwards,
             "seconds": self.seconds,
@@ -169,6 +196,30 @@ class Verdict:
                 for doubt in self.doubts
             ],
         }  # fmt: skip
+
+    def _detection(self) -> dict[str, Any] | None:
+        """The ROC curve for machines, and what the threshold that is set flags."""
+        curve = self.roc
+        if curve is None:
+            return None
+        clean, found = self.flagged
+        points = torch.stack([curve.false_positives, curve.true_positives], 1)
+        return {
+            "auc": curve.auc,
+            "clean_flagged": clean.figures(),
+            "adversarial_flagged": found.figures(),
+            "roc": corners(points).tolist(),
+        }
+
+
+def corners(points: Tensor) -> Tensor:
+    """The points of a curve of steps [k, 2] without those that lie between two others on a straight line."""
+    if len(points) < 3:
+        return points
+    ahead, behind = points[2:] - points[1:-1], points[1:-1] - points[:-2]
+    turns = (ahead[:, 0] * behind[:, 1] - ahead[:, 1] * behind[:, 0]).abs() > 1e-12
+    ends = torch.ones(1, dtype=torch.bool)
+    return points[torch.cat([ends, turns, ends])]
 
 
 def _plain(value: float) -> float | None:
@@ -266,4 +317,6 @@ def _worst(several: list[Findings]) -> Findings:
     first = several[0]
     fell: Tensor = torch.stack([one.fell for one in several]).any(0)
     certified = torch.stack([one.certified for one in several]).all(0)
-    return Findings(**{**vars(first), "fell": fell, "certified": certified})
+    failed = torch.stack([one.by == FAILED for one in several]).any(0)
+    by = torch.where(failed, FAILED, first.by)
+    return Findings(**{**vars(first), "fell": fell, "certified": certified, "by": by})

@@ -24,9 +24,10 @@ from struthio.checks import UserError
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
-SCHEMA = 1  # raise it with every change of the tables or of the columns of Findings
+SCHEMA = 2  # raise it with every change of the tables or of the columns of Findings
 OURS = 0x53545255  # "STRU", the application_id by which a database is known as an audit's
-REAL, TRUTH = {"size", "margin", "smallest"}, {"fell", "certified"}  # all other columns are whole numbers
+REAL = {"size", "margin", "smallest", "suspicion", "suspicion_adv"}
+TRUTH = {"fell", "certified"}  # all other columns are whole numbers
 COLUMNS = {
     field.name: torch.float64 if field.name in REAL else torch.bool if field.name in TRUTH else torch.int64
     for field in fields(Findings)

@@ -27,6 +27,7 @@ class Options:
             name=["--threat", "-t"],
             metavar="SPEC",
             negative="",
+            show_default=False,
             help="What may change, such as linf:8/255; given several times, the worst of all is said too.",
         ),
     ] = ()
@@ -49,11 +50,25 @@ class Options:
             group=WHAT,
             metavar="PART=identity",
             negative="",
+            show_default=False,
             help="Where the gradient passes a part of the model as if it were not there.",
         ),
     ] = ()
+    surrogate: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=WHAT,
+            metavar="SPEC",
+            negative="",
+            show_default=False,
+            help="Another model of the same classes: what is made for it is tried on this one. May be repeated.",
+        ),
+    ] = ()
     repair: Annotated[
-        bool, Parameter(group=WHAT, show_default=False, help="Attack the model as it is, whatever the doubts.")
+        bool,
+        Parameter(
+            group=WHAT, show_default=False, help="Lay open what hides the gradient, or attack the model as it is."
+        ),
     ] = True
     compare: Annotated[
         str | None,
@@ -72,7 +87,10 @@ class Options:
     weights: Annotated[Weights | None, Parameter(group=RUN)] = None
     device: Annotated[Device | None, Parameter(group=RUN)] = None
     seed: Annotated[Seed, Parameter(group=RUN)] = 0
-    batch_size: Annotated[RowsAtOnce | None, Parameter(group=RUN)] = None
+    batch_size: Annotated[
+        RowsAtOnce | None,
+        Parameter(group=RUN, help="Rows at once. What is learnt from the first batch can differ with it, so keep it."),
+    ] = None
     workers: Annotated[
         str | None,
         Parameter(group=RUN, metavar="N", help="So many processes, or a Ray cluster: ray, ray:N, ray://HOST:PORT."),

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from struthio.attacks.suites import LEVELS
 from struthio.audit.run import Progress, Tell
 from struthio.audit.run import audit as run
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit
-from struthio.checks import UserError
+from struthio.checks import UserError, gate, one_of
 from struthio.cli import audit_words, terminal
 from struthio.cli.audit import Options
 from struthio.cli.network import device
@@ -26,13 +27,16 @@ def run_audit(spec: str, data: str, options: Options) -> int:
     """Audit, report, and judge by the gate."""
     if not options.threat:
         raise UserError("what may change was not said. Give --threat, such as --threat linf:8/255.")
-    if options.at_least is not None and not 0 <= options.at_least <= 1:
-        raise UserError(f"--at-least is {options.at_least}; it must be a share between 0 and 1, such as 0.4.")
+    if options.at_least is not None:
+        gate(options.at_least, "--at-least")
+    if options.compare is not None:
+        one_of(options.compare, LEVELS, "--compare")
     if options.output is not None:
         writable_folder(options.output)
     with terminal.quiet_output():
         model = load(spec, weights=options.weights, device=device(options.device))
         model = put_around(model, options.defense)
+        surrogates = {other: load(other, device=device(options.device)) for other in options.surrogate}
     name = " + ".join([*reversed(options.defense), spec])
 
     def audited(level: str, folder: Path) -> Audit:
@@ -40,7 +44,8 @@ def run_audit(spec: str, data: str, options: Options) -> int:
             return run(
                 model, data, options.threat, level=level, rows=options.count, seed=options.seed,
                 batch_size=options.batch_size, folder=folder, certify=options.certify, repair=options.repair,
-                stand_ins=_stand_ins(options.stand_in), workers=options.workers, name=name, tell=tell,
+                stand_ins=_stand_ins(options.stand_in), surrogates=surrogates, workers=options.workers, name=name,
+                tell=tell,
             )  # fmt: skip
 
     with _kept(options.output) as folder, warnings.catch_warnings(record=True) as seen:

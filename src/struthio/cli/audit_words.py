@@ -23,10 +23,10 @@ def tell(found: Audit, options: Options, other: Audit | None) -> None:
         return
     for text, verdict in found.threats.items():
         terminal.show(Text(f"\n{text}", style="bold"), table.facts(_facts(text, verdict)))
+    if found.job["labels"] != "of the data":
+        terminal.note("the data has no labels: the model's own answers stand in, and clean accuracy says nothing.")
     if found.worst is not None:
-        share = Share(found.worst.held, found.worst.rows)
-        terminal.show(Text("\nall threats together", style="bold"))
-        terminal.show(table.facts([("robust accuracy", f"at most {percent(share.share)}", _beside(share))]))
+        terminal.show(Text("\nall threats together", style="bold"), table.facts(_bounds(found)))
     _doubts(found)
     if other is not None:
         _compared(found, other, options)
@@ -40,8 +40,7 @@ def _facts(text: str, verdict: Verdict) -> list[tuple[str, str, str]]:
     won = ", ".join(f"{name} {count}" for name, count in wins.items()) or "nothing"
     lines = [
         ("clean accuracy", percent(verdict.clean.share), _beside(verdict.clean)),
-        ("robust accuracy", f"at most {percent(verdict.at_most.share)}", _beside(verdict.at_most) + ", attacked"),
-        ("", f"at least {percent(verdict.at_least.share)}", _beside(verdict.at_least) + ", proved"),
+        *_bounds(verdict),
         ("rows brought down", won, ""),
     ]
     if math.isfinite(verdict.median):
@@ -53,6 +52,13 @@ def _facts(text: str, verdict: Verdict) -> list[tuple[str, str, str]]:
         lines.append(("failed", f"{len(verdict.errors)} rows", f"row {first[0]}: {first[1]}"))
     cost = f"{verdict.forwards / rows:.0f} forwards and {verdict.backwards / rows:.0f} backwards a row"
     return [*lines, ("cost", seconds_text(verdict.seconds), cost)]
+
+
+def _bounds(found: Audit | Verdict) -> list[tuple[str, str, str]]:
+    return [
+        ("robust accuracy", f"at most {percent(found.at_most.share)}", _beside(found.at_most) + ", attacked"),
+        ("", f"at least {percent(found.at_least.share)}", _beside(found.at_least) + ", proved"),
+    ]
 
 
 def _beside(share: Share) -> str:

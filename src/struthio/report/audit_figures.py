@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from struthio.audit.summary import Count, Verdict
+import torch
+
+from struthio.audit.summary import Count, Verdict, corners
+from struthio.shares import Share
 
 FATES = {  # of a row, in the order of the bar: its word and what it means
     "proved": "proved to hold",
@@ -89,6 +92,36 @@ def curve(verdict: Verdict) -> Curve | None:
     line = " ".join(f"{100 * radius / end:.2f},{100 - 100 * share:.2f}" for radius, share in points)
     ticks = [(100 * radius / end, f"{radius:.6g}") for radius in round_numbers(end)]
     return Curve(line, ticks, place(verdict.eps), place(verdict.median))
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a detector flags of the inputs found, over what it flags of clean ones.
+
+    Attributes:
+        line: the points of the ROC curve, as those of `Curve`.
+        at: where the threshold that is set stands on it.
+        auc: the area under the curve.
+        clean: of the clean rows, those flagged.
+        found: of the inputs found, those flagged.
+    """
+
+    line: str
+    at: tuple[float, float]
+    auc: float
+    clean: Share
+    found: Share
+
+
+def detection(verdict: Verdict) -> Detection | None:
+    """The ROC curve of a verdict; None where the model cannot abstain or nothing was found."""
+    roc = verdict.roc
+    if roc is None:
+        return None
+    points = corners(torch.stack([roc.false_positives, roc.true_positives], 1)).tolist()
+    line = " ".join(f"{100 * clean:.2f},{100 - 100 * found:.2f}" for clean, found in points)
+    clean, found = verdict.flagged
+    return Detection(line, (100 * clean.share, 100 - 100 * found.share), roc.auc, clean, found)
 
 
 def round_numbers(end: float, most: int = 6) -> Sequence[float]:

@@ -7,21 +7,21 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from struthio.audit.doubts import BY_HAND, KINDS, Doubt
+from struthio.audit.doubts import KINDS, Doubt
 from struthio.audit.folder import plainly
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit, Count, Verdict, summarise
 from struthio.data.sets import OFFLINE
 from struthio.report import junit, sarif
-from struthio.report.audit_figures import Curve, Piece, curve, pieces
+from struthio.report.audit_figures import Curve, Detection, Piece, curve, detection, pieces
 from struthio.report.audit_rows import NORMS, Gallery, gallery
-from struthio.report.numbers import seconds_text, size_text
+from struthio.report.numbers import class_text, seconds_text, size_text
 from struthio.shares import Share, percent
 
 HERE = Path(__file__).parent
@@ -37,6 +37,7 @@ class Section:
     verdict: Verdict
     bar: list[Piece]
     curve: Curve | None
+    detection: Detection | None
     classes: list[tuple[int, Count, list[Piece]]]
     gallery: Gallery
     suite: list[tuple[str, str, int]]
@@ -84,9 +85,10 @@ def page(store: Store, found: Audit, at_least: float | None = None) -> str:
         missing=[text for text in job["threats"] if text not in found.threats],
         worst=None if found.worst is None else (Share(found.worst.held, found.worst.rows), pieces(found.worst)),
         doubts=_doubts(found),
-        looked_for={name: kind for name, kind in KINDS.items() if name not in BY_HAND},
+        looked_for={name: kind for name, kind in KINDS.items() if job["surrogates"] or name != "transfer-wins"},
         gate=None if at_least is None or not sections else (at_least, found.at_most),
         command=command(job),
+        named=partial(class_text, names=store.noted("class names", ())),
         totals=_totals(found),
         few_errors=ERRORS,
     )
@@ -118,6 +120,7 @@ def _section(store: Store, text: str, verdict: Verdict) -> Section:
         verdict=verdict,
         bar=pieces(verdict.count),
         curve=curve(verdict),
+        detection=detection(verdict),
         classes=[(label, count, pieces(count)) for label, count in sorted(chosen)],
         gallery=gallery(store, text, plan["names"]),
         suite=[(name, how, verdict.wins.get(name, 0)) for name, how in zip(plan["names"], attacks, strict=False)
@@ -146,7 +149,12 @@ def _totals(found: Audit) -> dict[str, float]:
 def command(job: Mapping[str, Any]) -> str:
     """The line that does the same audit again, as far as a line can say it."""
     data = job["data"]
-    words = ["struthio", "audit", job["model"], f"data:{data}" if f"data:{data.split(':')[0]}" in OFFLINE else data]
+    *around, model = job["model"].split(
+        " + "
+    )  # the outermost defence first, as the command line names a defended model
+    words = ["struthio", "audit", model, f"data:{data}" if f"data:{data.split(':')[0]}" in OFFLINE else data]
+    for defense in reversed(around):
+        words += ["--defense", defense]
     for text in job["threats"]:
         words += ["--threat", text]
     words += ["--level", job["level"], "--count", str(job["rows"]), "--seed", str(job["seed"])]
@@ -154,4 +162,6 @@ def command(job: Mapping[str, Any]) -> str:
     words += [] if job["repair"] else ["--no-repair"]
     for part, instead in job["stand_ins"].items():
         words += ["--stand-in", f"{part}=identity"] if instead == "None" else []
+    for name in job["surrogates"]:
+        words += ["--surrogate", name]
     return shlex.join([*words, "-o", "audit"])

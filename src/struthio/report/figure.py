@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -59,8 +60,10 @@ def draw(panels: Sequence[Panel], path: Path, foot: str = "", format: str = "png
         left = MARGIN + index * (WIDE + GAP)
         _picture(_axes(figure, left, FOOT + BARS, height), panel)
         _answers(_axes(figure, left, FOOT, BARS - 0.14), panel, colours)
-    figure.text(MARGIN / width, FOOT * 0.42 / tall, foot, fontsize=7.5, color=PALE, va="center")
-    figure.savefig(path, dpi=150, format=format)
+    figure.text(MARGIN / width, FOOT * 0.42 / tall, foot, fontsize=7.5, color=PALE, va="center", parse_math=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a file's name: the font has no sign for every script
+        figure.savefig(path, dpi=150, format=format)
 
 
 def _axes(figure: Figure, left: float, bottom: float, height: float) -> Axes:
@@ -92,7 +95,8 @@ def _answers(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
     for row, (name, probability) in enumerate(panel.answers):
         colour = colours.get(name, OTHER)
         ink = INK if name in colours else PALE
-        axes.text(0, row + 0.42, short_name(name, 32), ha="left", va="center", fontsize=9.5, color=ink)
-        axes.text(1, row + 0.42, likely(probability), ha="right", va="center", fontsize=9.5, color=ink)
+        style: dict[str, Any] = {"va": "center", "fontsize": 9.5, "color": ink, "parse_math": False}
+        axes.text(0, row + 0.42, short_name(name, 32), ha="left", **style)
+        axes.text(1, row + 0.42, likely(probability), ha="right", **style)
         axes.barh(row + 0.80, 1, height=0.1, color=TRACK)
         axes.barh(row + 0.80, probability, height=0.1, color=colour)

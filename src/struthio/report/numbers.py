@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from struthio.shares import percent
 
@@ -40,6 +40,12 @@ def short_name(name: str, longest: int = 24) -> str:
     cut = first[: longest - 1]
     words = cut.rsplit(" ", 1)[0]
     return (words if len(words) > longest // 2 else cut).rstrip() + "…"
+
+
+def class_text(label: int, names: Sequence[str]) -> str:
+    """A class by its name, or by its number where it has no name that says more."""
+    name = names[label] if 0 <= label < len(names) else str(label)
+    return f"class {label}" if name == str(label) else short_name(name)
 
 
 def share_text(share: Mapping[str, float] | None, of: str = "rows") -> tuple[str, str]:
