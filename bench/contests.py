@@ -183,6 +183,7 @@ _ENTRIES: dict[tuple[str, float], dict[str, Callable[..., Tensor]]] = {
         "adversarial-library": _adv_lib("tr", lambda n: {"iter": n, "p": math.inf, "adaptive": True})
     },
     ("brendel-bethge", 2.0): {"foolbox": _foolbox("L2BrendelBethgeAttack", lambda steps: {"steps": steps})},
+    **{("auto-minimal", p): {} for p in BALLS},
     ("lbfgs", 2.0): {},
     ("carlini-wagner-linf", math.inf): {},
     ("carlini-wagner-l0", 0.0): {},

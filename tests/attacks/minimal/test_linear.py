@@ -19,6 +19,8 @@ from tests.attacks.test_linear import far_from_the_boundary, near_the_boundary
 BALLS = {"linf": (st.Linf, math.inf), "l2": (st.L2, 2), "l1": (st.L1, 1), "l0": (st.L0, 0)}
 OPTIONS = {
     "alma": {"loss": st.Margin(), "first": 0.1, "steps": 1000},  # the loss of its paper compares three classes
+    "auto-minimal": {"steps": 150},
+    ("auto-minimal", "l0"): {"steps": 1700},  # a thousand of them for sigma-zero
     "brendel-bethge": {"steps": 40, "decays": 10},
     ("brendel-bethge", "l0"): {"steps": 40, "radius": 1.0},  # at 0.1 up to 14 values for 1
     "carlini-wagner": {"c": 0.1},  # from 1e-3 on, five of nine rounds only find how large c must be

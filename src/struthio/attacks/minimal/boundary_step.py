@@ -7,9 +7,9 @@ found by itself; the multiple is the root of a function that never falls, and so
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ from torch import Tensor
 from struthio.rows import norm
 from struthio.threats.projections import onto_plane
 
-Cut = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # from the weight [n, 1] and a multiple of b [n, d]
-CLOSE = 1e-3  # by what share of the radius a point may lie beyond the ball
+CLOSE = 1e-3  # by what share of the radius a point may lie off the ball
+EXACT = 1e-9  # by what share of a plane's height a point may lie beside it
 TURNS = 40  # of either search, by far enough
 
 
@@ -38,16 +38,54 @@ def boundary_step(
         room: the limits of y, low <= 0 <= high, [n, ...].
         p: 0, 1, 2 or infinity.
     """
-    shape, z, b, low, high = z.shape, z.flatten(1), slope.flatten(1), room[0].flatten(1), room[1].flatten(1)
+    like, (z, b, low, high) = z, (part.flatten(1).double() for part in (z, slope, *room))
     steep = norm(b, 2).clamp(min=torch.finfo(b.dtype).tiny)[:, None]
-    b, need, radius = b / steep, need[:, None] / steep, radius[:, None]
+    b, need, radius = b / steep, need[:, None] / steep, radius[:, None].double()
     short = onto_plane(b, need[:, 0], (low - z, high - z), 2)
     length = norm(short, 2)[:, None]
     straight = z + short * (radius / length.clamp(min=radius)).nan_to_num(1.0)
     goal = (b * z).sum(1, keepdim=True) + need
-    solve = _fewest if p == 0 else _smallest
-    found = solve(z, z + short, b, goal, radius, (low, high), p)
-    return torch.where(length < radius, found, straight).reshape(shape)
+    found = z + short
+    on = (length < radius)[:, 0].nonzero().flatten()
+    if len(on):
+        solve = _fewest if p == 0 else _smallest
+        near = solve(z[on], found[on], b[on], goal[on], radius[on], (low[on], high[on]), p)
+        found = found.index_copy(0, on, near)
+    return torch.where(length < radius, found, straight).reshape(like.shape).to(like.dtype)
+
+
+@dataclass(frozen=True)
+class _Ball:
+    """The problem of some rows, a row each, [m, d] and [m, 1]: how y follows from the weight and a multiple of b."""
+
+    p: float
+    z: Tensor
+    b: Tensor
+    goal: Tensor
+    radius: Tensor
+    low: Tensor
+    high: Tensor
+    flattest: Tensor
+    tallest: Tensor
+
+    def __getitem__(self, rows: Tensor) -> _Ball:
+        tensors = [field.name for field in dataclasses.fields(self) if field.name != "p"]
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in tensors})
+
+    def cut(self, weight: Tensor, multiple: Tensor) -> tuple[Tensor, Tensor]:
+        """The y of a weight of the ball and a multiple of b, and which of its values follow that multiple."""
+        lower, upper, way = self.low, self.high, multiple * self.b
+        if self.p == 2:
+            ahead = weight * self.z + way
+        elif self.p == 1:
+            toll = self.radius * (1 - weight) / weight
+            ahead = self.z + way
+            ahead = ahead - torch.clamp(ahead, -toll, toll)
+        else:
+            height = weight * self.tallest + (1 - weight) * self.flattest
+            lower, upper, ahead = lower.maximum(-height), upper.minimum(height), self.z + way
+        moves = (ahead > lower) & (ahead < upper)
+        return ahead.clamp(lower, upper), (moves & (ahead != 0) if self.p == 1 else moves).to(ahead.dtype)
 
 
 def _smallest(
@@ -55,67 +93,53 @@ def _smallest(
 ) -> Tensor:
     """The smallest y in Linf, L2 or L1, by regula falsi (Illinois) on the weight of the ball between 0 and 1."""
     free = onto_plane(b, goal[:, 0], room, p)  # the ball does not count
-    cut, multiple = _cut(z, free, short, room, p), torch.zeros_like(goal)
-    left, right = torch.zeros_like(goal), torch.ones_like(goal)
     far, near = (norm(y - z, 2)[:, None] - radius for y in (free, short))
-    on, last = far > CLOSE * radius, torch.zeros_like(goal, dtype=torch.bool)
-    best = torch.where(on, short, free)
+    best = torch.where(far > CLOSE * radius, short, free)
+    rows = ((far > CLOSE * radius) & (near < -CLOSE * radius))[:, 0].nonzero().flatten()
+    tallest, flattest = (norm(y, math.inf)[:, None] for y in (short, free))
+    flattest = flattest.maximum(norm(z, math.inf)[:, None] - radius)  # nothing in the ball is flatter
+    ball = _Ball(p, z, b, goal, radius, *room, flattest, tallest)[rows]
+    far, near = far[rows].minimum(radius[rows]), near[rows]
+    left, right, multiple, last = far * 0, far * 0 + 1, far * 0, far * 0
     for _ in range(TURNS):
-        if not bool(on.any()):
+        if not len(rows):
             break
         weight = (left * near - right * far) / (near - far)
-        y, multiple = _on_plane(partial(cut, weight), b, goal, multiple)
-        beyond = norm(y - z, 2)[:, None] - radius
-        inside = beyond <= CLOSE * radius
-        best = torch.where(on & inside, y, best)
-        on = on & (beyond.abs() > CLOSE * radius) & (right - left > 1e-12)
+        y, multiple = _on_plane(ball, weight, multiple)
+        beyond = norm(y - ball.z, 2)[:, None] - ball.radius
+        inside, side = beyond <= CLOSE * ball.radius, beyond.sign()
+        best[rows] = torch.where(inside, y, best[rows])
         # An end that stays twice has its value halved, or it would stay for ever.
-        far = torch.where(inside, torch.where(last, far / 2, far), beyond)
-        near = torch.where(inside, beyond, torch.where(last, near, near / 2))
-        left, right, last = torch.where(inside, left, weight), torch.where(inside, weight, right), inside
+        half = torch.where(side == last, 0.5, 1.0)
+        far, near = torch.where(inside, half * far, beyond), torch.where(inside, beyond, half * near)
+        on = ((beyond.abs() > CLOSE * ball.radius) & (weight > left) & (weight < right))[:, 0].nonzero().flatten()
+        left, right = torch.where(inside, left, weight), torch.where(inside, weight, right)
+        rows, ball = rows[on], ball[on]
+        left, right, far, near, multiple, last = (part[on] for part in (left, right, far, near, multiple, side))
     return best
 
 
-def _cut(z: Tensor, free: Tensor, short: Tensor, room: tuple[Tensor, Tensor], p: float) -> Cut:
-    """How y follows from the weight of the ball and a multiple of b, and which of its values follow that multiple."""
-    low, high = room
-    tallest, flattest = (norm(y, math.inf)[:, None] for y in (short, free))
-    scale = norm(z, math.inf)[:, None]
-
-    def cut(weight: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
-        lower, upper = low, high
-        if p == 2:
-            ahead = weight * z + way
-        elif p == 1:
-            toll = scale * (1 - weight) / weight
-            ahead = z + way
-            ahead = ahead - torch.clamp(ahead, -toll, toll)
-        else:
-            height = weight * tallest + (1 - weight) * flattest
-            lower, upper, ahead = low.maximum(-height), high.minimum(height), z + way
-        moves = (ahead > lower) & (ahead < upper)
-        return ahead.clamp(lower, upper), (moves & (ahead != 0) if p == 1 else moves).to(z.dtype)
-
-    return cut
-
-
-def _on_plane(
-    cut: Callable[[Tensor], tuple[Tensor, Tensor]], b: Tensor, goal: Tensor, multiple: Tensor
-) -> tuple[Tensor, Tensor]:
+def _on_plane(ball: _Ball, weight: Tensor, multiple: Tensor) -> tuple[Tensor, Tensor]:
     """The y with b y = goal, and its multiple of b, by Newton's method between the bounds that are known so far."""
-    least, most = torch.full_like(goal, -torch.inf), torch.full_like(goal, torch.inf)
-    exact = 64 * torch.finfo(b.dtype).eps * (goal.abs() + norm(b, 1)[:, None])
+    least, most = torch.full_like(weight, -torch.inf), torch.full_like(weight, torch.inf)
+    ends, found, rows = multiple.clone(), ball.z.clone(), torch.arange(len(weight), device=weight.device)
+    exact = EXACT * (ball.goal.abs() + norm(ball.b, 1)[:, None])
     for _ in range(TURNS):
-        y, moves = cut(multiple * b)
-        miss = goal - (b * y).sum(1, keepdim=True)
-        on = miss.abs() > exact
-        if not bool(on.any()):
-            break
+        y, moves = ball.cut(weight, multiple)
+        found[rows], ends[rows] = y, multiple
+        miss = ball.goal - (ball.b * y).sum(1, keepdim=True)
         least, most = torch.where(miss > 0, multiple, least), torch.where(miss < 0, multiple, most)
-        ahead = multiple + miss / (b * b * moves).sum(1, keepdim=True)
+        ahead = multiple + miss / (ball.b * ball.b * moves).sum(1, keepdim=True)
         middle = torch.where(most - least < torch.inf, (least + most) / 2, 2 * multiple + miss.sign())
-        multiple = torch.where(on, torch.where((ahead > least) & (ahead < most), ahead, middle), multiple)
-    return y, multiple
+        ahead = torch.where((ahead > least) & (ahead < most), ahead, middle)
+        on = ((miss.abs() > exact) & (ahead != multiple))[:, 0].nonzero().flatten()
+        if not len(on):
+            break
+        multiple = ahead
+        if len(on) < len(rows):
+            rows, ball, exact, weight = rows[on], ball[on], exact[on], weight[on]
+            least, most, multiple = least[on], most[on], multiple[on]
+    return found, ends
 
 
 def _fewest(
