@@ -49,6 +49,22 @@ def test_near_misses(given, words):
     assert words in checks.near_misses(given, ["pgd", "fgsm"], "attacks")
 
 
+def test_names_that_hold_the_word_come_first():
+    assert checks.near_misses("cat", ["crate", "coast", "tiger cat"], "classes").startswith("Did you mean: tiger cat")
+
+
+@pytest.mark.parametrize("labels", [[0], torch.tensor([0.0]), torch.tensor([0], dtype=torch.int32), 0])
+def test_labels_are_whole_numbers_in_a_tensor(labels):
+    with pytest.raises(UserError, match=r"labels are .* needed"):
+        checks.classes(labels, 1, "labels")
+
+
+@pytest.mark.parametrize("eps", ["0.3", None, [0.3]])
+def test_a_radius_is_a_number(eps):
+    with pytest.raises(UserError, match="a number is needed"):
+        st.Linf(eps)
+
+
 def test_near_misses_do_not_list_thousands():
     assert checks.near_misses("zzz", [f"class{i}" for i in range(1000)], "classes") == (
         "There are 1000 classes and none is close to it."
@@ -95,3 +111,16 @@ def test_numbers(check, value, words):
     with pytest.raises(UserError, match=f"^steps is .*{words}"):
         check(value, "steps")
     check(1, "steps")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0.03", 0.03), ("8/255", 8 / 255), ("0.5/255", 0.5 / 255), (" 1e-3 ", 1e-3)]
+)
+def test_numbers_and_fractions_are_read(text, value):
+    assert checks.number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "8/", "1/0", "nan", "inf", "0x8", "eight"])
+def test_what_is_no_finite_number_is_refused(text):
+    with pytest.raises(ValueError, match=r"finite|float"):
+        checks.number(text)

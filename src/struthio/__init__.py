@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         MIFGSM,
         NES,
         NIFGSM,
+        ODIPGD,
         PDGD,
         PDPGD,
         PGD,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         AdvGAN,
         Attack,
         AutoAttack,
+        AutoMinimal,
         Bandits,
         Boundary,
         BrendelBethge,
@@ -135,11 +137,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "struthio.attacks": (
-        "ALMA APGD APGDT BIM DDN DIFGSM EAD FAB FABT FGSM FMN JSMA LBFGS MIFGSM NES NIFGSM PDGD PDPGD PGD RFGSM "
-        "SINIFGSM SPSA TIFGSM VFGA VMIFGSM ZOO AdvGAN Attack AutoAttack Bandits Boundary BrendelBethge CarliniWagner "
-        "CarliniWagnerL0 CarliniWagnerLinf Cascade DeepFool EachTarget FewPixels Forged Generative GeoDA HopSkipJump "
-        "OutputDiversified RandomSearch RayS Repeat SigmaZero SimBA SmallestOf SmallestRadius SparseFool SparseRS "
-        "SparseRSPatch SpatialSearch Square Substitute Substituted SuperDeepFool TrustRegion Universal "
+        "ALMA APGD APGDT BIM DDN DIFGSM EAD FAB FABT FGSM FMN JSMA LBFGS MIFGSM NES NIFGSM ODIPGD PDGD PDPGD PGD RFGSM "
+        "SINIFGSM SPSA TIFGSM VFGA VMIFGSM ZOO AdvGAN Attack AutoAttack AutoMinimal Bandits Boundary BrendelBethge "
+        "CarliniWagner CarliniWagnerL0 CarliniWagnerLinf Cascade DeepFool EachTarget FewPixels Forged Generative GeoDA "
+        "HopSkipJump OutputDiversified RandomSearch RayS Repeat SigmaZero SimBA SmallestOf SmallestRadius SparseFool "
+        "SparseRS SparseRSPatch SpatialSearch Square Substitute Substituted SuperDeepFool TrustRegion Universal "
         "UniversalDeepFool UniversalGradient Via adaptive forge"
     ),
     "struthio.audit": "Audit audit",
@@ -191,6 +193,7 @@ __all__ = [
     "MODEF",
     "NES",
     "NIFGSM",
+    "ODIPGD",
     "PDGD",
     "PDPGD",
     "PGD",
@@ -208,6 +211,7 @@ __all__ = [
     "Attack",
     "Audit",
     "AutoAttack",
+    "AutoMinimal",
     "Autograd",
     "Averaged",
     "Bandits",

@@ -27,13 +27,29 @@ def need(module: str, extra: str) -> ModuleType:
         ) from error
 
 
+def number(text: str) -> float:
+    """The number that a text such as "0.03", "8/255" or "0.5/255" means.
+
+    Raises:
+        ValueError: for anything else, infinity and a division by zero among it.
+    """
+    above, slash, below = text.partition("/")
+    divisor = float(below) if slash else 1.0
+    value = float(above) / divisor if divisor else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value
+
+
 def near_misses(given: str, known: list[str], what: str) -> str:
     """The end of a message about an unknown name: the closest known ones, or all of them when they are few."""
     import difflib
 
-    close = difflib.get_close_matches(given.lower(), [name.lower() for name in known], n=5, cutoff=0.5)
+    originals = {name.lower(): name for name in known}
+    holding = [name for name in originals if given.lower() in name.split()]
+    alike = difflib.get_close_matches(given.lower(), list(originals), n=5, cutoff=0.5)
+    close = list(dict.fromkeys([*holding, *alike]))[:5]
     if close:
-        originals = {name.lower(): name for name in known}
         return "Did you mean: " + ", ".join(originals[name] for name in close) + "?"
     if len(known) <= 60:
         return f"Known {what}: " + ", ".join(sorted(known)) + "."
@@ -44,6 +60,8 @@ def radius(eps: float | Tensor, name: str, width: float | None = None) -> None:
     """Refuse a radius that is negative, NaN, or wider than the limits allow (which asks for 8/255 where 8 was
     given).
     """
+    if not hasattr(eps, "flatten") and not isinstance(eps, (int, float)):
+        raise UserError(f"{name} was given eps = {eps!r}; a number is needed, or a tensor of one a row.")
     radii = [float(eps)] if isinstance(eps, (int, float)) else eps.flatten().tolist()
     if not radii:
         return
@@ -94,12 +112,14 @@ def _span(low: Tensor | float, high: Tensor | float) -> str:
 
 def outputs(out: object, rows: int) -> None:
     """Refuse outputs that are not one row of at least two finite class scores for each input."""
-    shape = getattr(out, "shape", None)
-    if shape is None or not hasattr(out, "argmax"):
+    from torch import Tensor
+
+    if not isinstance(out, Tensor):
         raise UserError(
             f"the model returned a {type(out).__name__}; a tensor of scores [n, classes] is needed. "
             "Wrap the model so that it returns the logits alone."
         )
+    shape = out.shape
     if len(shape) != 2 or shape[0] != rows:
         raise UserError(
             f"the model returned shape {tuple(shape)} for {rows} rows; [{rows}, classes] is needed, "
@@ -110,22 +130,40 @@ def outputs(out: object, rows: int) -> None:
             "the model returned a single score a row; at least two classes are needed. "
             "For a binary model with logit z return torch.cat([-z, z], 1)."
         )
+    if not out.is_floating_point():
+        raise UserError(f"the model returned {out.dtype}; scores in floating point are needed: return out.float().")
+
+
+def misfit(error: Exception, x: Tensor) -> UserError | None:
+    """What a model that failed on x cannot take: its shape, dtype or device. None where it is something else."""
+    message = str(error).strip().partition("\n")[0]
+    given = f"the model cannot take inputs of shape {tuple(x.shape)}, {x.dtype} on {x.device}: {message}."
+    if any(words in message for words in ("channels", "size mismatch", "shapes cannot be multiplied", "Expected 3D")):
+        return UserError(
+            f"{given} Give it the channels and the size that it was made for ([n, channels, height, width], a batch), "
+            "or put the conversion into the model."
+        )
+    if any(words in message for words in ("should be the same", "same dtype", "same device")):
+        return UserError(f"{given} Bring both to one dtype and device, such as model.float().to(x.device).")
+    return None
 
 
 def classes(labels: Tensor, rows: int, what: str) -> None:
     """Refuse class numbers that are not one whole number for each row."""
+    from torch import Tensor, int64, is_inference_mode_enabled
+
+    if not isinstance(labels, Tensor):
+        raise UserError(
+            f"{what} are a {type(labels).__name__}; a tensor of class numbers [n] is needed: torch.tensor(...)."
+        )
     if labels.ndim != 1 or len(labels) != rows:
         raise UserError(
             f"{what} have shape {tuple(labels.shape)}, but there are {rows} rows; one class number a row is needed."
         )
-    if labels.is_floating_point() or labels.dtype is _bool():
-        raise UserError(f"{what} are {labels.dtype}; whole class numbers (torch.int64) are needed.")
-
-
-def _bool() -> object:
-    import torch
-
-    return torch.bool
+    if labels.is_inference() and not is_inference_mode_enabled():
+        raise UserError(f"{what} come from torch.inference_mode, which gradients refuse: take {what}.clone().")
+    if labels.dtype != int64:
+        raise UserError(f"{what} are {labels.dtype}; whole class numbers (torch.int64) are needed: {what}.long().")
 
 
 def mode(model: object) -> None:
@@ -174,6 +212,18 @@ def count(value: int, name: str) -> None:
     """Refuse what is not a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{name} is {value!r}; a whole number of at least 1 is needed.")
+
+
+def whole(value: int, name: str) -> None:
+    """Refuse what is not a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"{name} is {value!r}; a whole number is needed.")
+
+
+def gate(value: float, name: str) -> None:
+    """Refuse a share to be reached that is not from 0 to 1, such as a percentage."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{name} is {value}; it must be a share between 0 and 1, such as 0.4.")
 
 
 def share(value: float, name: str) -> None:

@@ -135,6 +135,10 @@ class Metered:
             if ended.outputs is not None and self.witness is not None:
                 self.witness.see(self.ids, x, ended.outputs)
             raise
+        except RuntimeError as error:
+            if (misfit := checks.misfit(error, x)) is None:
+                raise
+            raise misfit from error
         self._count(asked, asked)
         checks.outputs(out, len(x))
         while self.first:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from struthio.checks import UserError
 
 Rows = Tensor | slice
 
@@ -143,7 +146,11 @@ def as_generator(generator: int | RowGenerator | torch.Generator, x: Tensor) -> 
         return generator.to(x.device)
     if isinstance(generator, torch.Generator):
         generator = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    return RowGenerator.seeded(generator, torch.arange(len(x), device=x.device))
+    try:
+        seed = operator.index(generator)
+    except TypeError:
+        raise UserError(f"generator is {generator!r}; a seed is needed, a RowGenerator or a torch.Generator.") from None
+    return RowGenerator.seeded(seed, torch.arange(len(x), device=x.device))
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -11,7 +11,10 @@ from struthio.attacks.registry import ATTACKS, attack_class
 from struthio.testing import exact_distance, linear_model, small_inputs
 
 BALLS = {"linf": (st.Linf, math.inf), "l2": (st.L2, 2), "l1": (st.L1, 1)}
-OPTIONS = {"bim": {"steps": 20}}  # else taken from the radius, which here differs by row
+OPTIONS = {
+    "bim": {"steps": 20},  # else taken from the radius, which here differs by row
+    "odi-pgd": {"restarts": 2},
+}
 NOT_EXACT = {
     "r-fgsm": "spends half the radius on a random step, which gains nothing on average",
     "di-fgsm": "takes the slope through a resized view, which is not the model's",

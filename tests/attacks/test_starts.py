@@ -68,6 +68,23 @@ def test_auto_pgd_begins_where_it_is_told():
     assert (diverse.backwards - plain.backwards == 2).all()
 
 
+def test_odi_pgd_is_its_start_and_then_steps_on_the_margin():
+    """One row, one restart, written plainly: a quarter of the radius along the sign of the margin's slope."""
+    eps = 0.01
+    found = st.ODIPGD(steps=6, restarts=1, keep="last")(NET, X, GOAL, st.Linf(eps))
+    assert found.backwards.tolist() == [2 + 6] * 8
+    for row in range(8):
+        x, label = X[row : row + 1], GOAL.labels[row]
+        z = published(x, eps, RowGenerator.seeded(0, torch.tensor([row])), 2)
+        for _ in range(6):
+            z = z.detach().requires_grad_()
+            outputs = NET(x + z)[0]
+            others = torch.cat([outputs[:label], outputs[label + 1 :]])
+            (slope,) = torch.autograd.grad(others.max() - outputs[label], z)
+            z = torch.minimum(torch.maximum((z + 0.25 * eps * slope.sign()).clamp(-eps, eps), -x), 1 - x)
+        torch.testing.assert_close(found.x_adv[row : row + 1], (x + z).detach())
+
+
 def test_steps_are_counted():
     with pytest.raises(st.UserError, match="steps"):
         OutputDiversified(steps=0)

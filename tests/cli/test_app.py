@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def test_help_does_not_wait_for_torch(command):
 
 def test_help_names_the_commands(run):
     said = run("--help")
-    for word in ("attack", "list", "show", "--install-completion", "data:chelsea.png"):
+    for word in ("attack", "list", "show", "--install-completion", "data:chelsea.png", "or a model over a data set"):
         assert word in said.out
     assert "PICTURE... --to CLASS" in run("attack", "--help").out
 
@@ -57,3 +58,11 @@ def test_a_reader_that_stops_early():
     said = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert said.stdout == "[\n"
     assert "Traceback" not in said.stderr
+
+
+def test_a_full_disk_is_said(run, monkeypatch):
+    def full(arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("struthio.cli.app.make_app", lambda listing: full)
+    run("list", "attacks").refused("the disk is full")

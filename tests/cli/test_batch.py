@@ -120,6 +120,18 @@ def test_probabilities_are_noted_and_taken_as_such(attack):
     assert said.json()["success_rate"]["count"] == 4
 
 
+def test_a_model_that_abstains_has_to_be_fooled_unnoticed(attack):
+    """Below 138 levels of red it is flagged, so blue, 10 to 80 levels behind and 22 up, passes it in three rows."""
+    said = attack("--json", "-O", "loss=margin", model="wary")
+    assert "an input counts only where it is wrong and not flagged" in said.err
+    found = said.json()
+    assert found["goal"] == "untargeted, unnoticed"
+    assert (found["success_rate"]["count"], found["success_rate"]["of"]) == (3, 8)
+    assert found["robust_accuracy"]["count"] == 5
+    blue = attack("--json", "-O", "loss=margin", "--goal", "to:2", model="wary").json()
+    assert (blue["success_rate"]["count"], blue["success_rate"]["of"]) == (3, 10)
+
+
 def test_dlr_on_two_classes(attack, rows, tmp_path):
     np.savez(tmp_path / "two.npz", x=np.load(rows)["x"], y=np.zeros(10, np.int64))
     attack("-O", "loss=dlr", model="two", data=tmp_path / "two.npz").refused("2", "Margin()")
@@ -165,6 +177,8 @@ def test_weights_are_told(attack, tmp_path):
         (["-n", "0"], ["-n is 0"]),
         (["--batch-size", "0"], ["--batch-size is 0"]),
         (["--full-size"], ["--full-size is for pictures"]),
+        (["--rate", 5], ["--rate is for a model behind an --endpoint"]),
+        (["--steps", 5, "-O", "steps=6"], ["steps of pgd was given twice"]),
         (["-a", "bim", "-t", "l2:1"], ["linf", "the threat is l2"]),
         (["-O", "loss=huge"], ["is a loss, one of ce, margin, logit, dlr"]),
         (["-O", "steps=2.5"], ["steps takes int"]),
@@ -240,9 +254,9 @@ def test_a_real_ctrl_c(tmp_path, rows):
     hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **hearing)
     deadline = time.monotonic() + 60
-    while not (kept / "rows.parquet").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(4)
+    rows_kept = kept / "rows.parquet"
+    while not (rows_kept.exists() and rows_kept.stat().st_size > 100) and time.monotonic() < deadline:
+        time.sleep(0.05)  # until the first row stands behind the four bytes that every such file begins with
     job.send_signal(signal.SIGINT)
     out, err = job.communicate(timeout=30)
     assert job.returncode == 130, err

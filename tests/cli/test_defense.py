@@ -46,7 +46,10 @@ def test_every_option_of_every_defence_is_explained(run):
 
 def test_an_attack_on_a_defended_model(run):
     given = "attack", "--model", "zoo:digits-cnn", "--data", "data:digits", "-n", "4", "-t", "linf:0.2"
-    assert run(*given, "--attack", "fgsm", "--defense", "median:3", "--json").status == 0
+    assert run(*given, "--attack", "fgsm", "--defense", "median:3").err == ""
+    said = run(*given, "--attack", "fgsm", "--defense", "bit-depth:2", "--defense", "noise").err
+    assert "a stand-in for its gradient and that it is random" in " ".join(said.split())
+    assert "stand-in" not in run(*given, "--attack", "random-search", "--defense", "bit-depth:2").err
     run(*given, "--defense", "jpge").refused("jpeg")
 
 

@@ -6,13 +6,15 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import struthio as st
+from struthio.cli.harden_words import fresh
 from struthio.train import earlier
-from struthio.train.recipe_file import shipped
+from struthio.train.recipe_file import read, shipped
 from struthio.train.registry import RECIPES
 
 LINES = """
@@ -60,13 +62,14 @@ def harden(run, files):
 def test_a_recipe_becomes_weights_that_the_audit_takes(run, harden, files):
     said = harden()
     assert said.status == 0, said
-    for words in ("epoch", "robust", "weights", "struthio audit"):
+    for words in ("epoch", "robust", "weights", "struthio audit", "DATA"):
         assert words in said.out
     told = harden("--json").json()  # finished before: nothing is trained again
     assert [line["epoch"] for line in told["history"]] == [1, 2]
     assert told["best"]["robust"] == max(line["robust"] for line in told["history"])
     audit = shlex.split(told["next"])
-    assert audit[:2] == ["struthio", "audit"]
+    assert audit[:2] + audit[3:4] == ["struthio", "audit", "DATA"]  # all rows of the file had a part in it
+    audit[3] = files / "rows.npz"
     figures = run(*audit[1:], "--level", "quick", "--certify", "none", "-n", "12", "--json").json()
     assert figures["threats"]["linf:0.02"]["rows"] == 12
     model = st.load(f"{files}/net.py:net", weights=told["weights"])
@@ -88,6 +91,15 @@ def test_another_job_is_refused(harden, files):
     whole = (files / "made/checkpoint.safetensors").read_bytes()
     (files / "made/checkpoint.safetensors").write_bytes(whole[:-100])
     harden().refused("no whole checkpoint", "torn")
+    (files / "made/checkpoint.safetensors").unlink()
+    harden().refused("holds best.safetensors", "write over it")
+
+
+def test_rows_that_had_no_part(tmp_path):
+    digits = read("digits-plain")
+    assert fresh(digits) == "data:digits"
+    (tmp_path / "train").mkdir()
+    assert fresh(replace(digits, data=f"{tmp_path}:train")) is None  # the whole folder holds these rows too
 
 
 def test_every_mistake_of_a_file_at_once(run, tmp_path):

@@ -67,7 +67,7 @@ def test_the_table_says_all_and_how_to_repeat_it(attack, picture, tmp_path):
     again = shlex.split(said.out.strip().splitlines()[-1])
     assert again[:3] == ["struthio", "attack", "YOUR-PICTURE.jpg"]
     assert again[3:5] == ["--to", "BLUE"]
-    assert {"--steps", "15", "-O", "random_start=false", "linf:26/255"} <= set(again)
+    assert {"--steps", "15", "--option", "random_start=false", "linf:26/255"} <= set(again)
 
 
 def test_full_size_keeps_the_resolution(attack, picture):
@@ -253,3 +253,10 @@ def test_the_cat_becomes_an_iguana(run, tmp_path):
         - fitted(read_picture(photographs()["chelsea"]), (3, 224, 224))
     )
     assert float(change.abs().max()) == pytest.approx(4, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "words", [("-n", 3), ("--row-budget", 5), ("--budget", 9), ("--endpoint", "http://127.0.0.1:9"), ("--no-prepare",)]
+)
+def test_options_of_data_sets_are_not_passed_over(attack, picture, words):
+    attack(picture(), "--untargeted", *words).refused("is for data sets", "--data FOLDER")

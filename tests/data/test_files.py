@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from safetensors import SafetensorError
 
 from struthio.checks import UserError
 from struthio.data.files import replacing, writable_folder
@@ -43,3 +44,8 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         beside.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_under_safetensors(tmp_path):
+    with pytest.raises(UserError, match="disk not full"), replacing(tmp_path / "a.safetensors"):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")

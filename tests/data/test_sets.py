@@ -92,7 +92,7 @@ def test_wrong_specs(spec, message, tmp_path, monkeypatch):
     ("name", "message"),
     [
         ("a.pkl", "pickle.*refused"),
-        ("a.npy", "refused"),
+        ("a.npy", "one array without labels"),
         ("a.zip", "Unpack it"),
         ("a.doc", "of no kind"),
         ("a", "of no kind"),

@@ -83,3 +83,28 @@ def test_probabilities_are_warned_of_and_logits_mend_it() -> None:
 def test_labels_that_are_no_classes_of_the_model(labels: list[int]) -> None:
     with pytest.raises(UserError):
         check_contract(net(), X, labels=torch.tensor(labels))
+
+
+class Fails(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("logits")
+
+
+class InPlace(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(2).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (net().double(), r"torch.float32 on cpu: .* model.float\(\)"),
+        (Fails(), r"KeyError: 'logits' \(.*test_contract.py, line \d+\)"),
+        (InPlace(), "in place"),
+        (lambda x: x.flatten(1).numpy(), "returned a ndarray"),
+        (lambda x: x.flatten(1).long(), "torch.int64; scores in floating point"),
+    ],
+)
+def test_models_that_cannot_be_attacked(model: nn.Module, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_contract(model, X)

@@ -23,6 +23,7 @@ def make(): return nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
 made = make()
 def nothing(): return 3
 def needs(x): return x
+def leaves(): raise SystemExit(3)
 number = 3
 """
 
@@ -74,11 +75,20 @@ def test_code_by_factory_and_by_module(code: str) -> None:
         (":nothing", "int"),
         (":number", "int"),
         (":needs", "without arguments"),
+        (":leaves", r"SystemExit: 3 \(.*net.py, line 7\)"),
     ],
 )
 def test_code_that_makes_no_model(code: str, end: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         load(code + end)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"), [("net.pth", "FILE.py:FACTORY"), (Path("net.py"), "net.py:FACTORY"), (nn.Identity(), "Identity")]
+)
+def test_specs_that_are_half_of_one(spec: object, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load(spec)
 
 
 @pytest.mark.parametrize("spec", ["gone.py:make", "gone.onnx", "gone.pt2", "no.such.module:make", "zoo:gone", "words"])
@@ -87,8 +97,10 @@ def test_specs_that_name_nothing(spec: str) -> None:
         load(spec)
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"state_dict": s, "rate": torch.tensor(0.1)}, lambda s: {"model": s, "epoch": 3}]
+)
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.module.net."])
 def test_weights_are_unwrapped(code: str, tmp_path: Path, wrap: object, prefix: str) -> None:
     state = {"1.weight": torch.rand(3, 12), "1.bias": torch.rand(3)}
     torch.save(wrap({prefix + name: value for name, value in state.items()}), tmp_path / "w.pt")

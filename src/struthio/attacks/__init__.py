@@ -8,6 +8,7 @@ from struthio.attacks.fitted import adaptive
 from struthio.attacks.forging import Forged, forge
 from struthio.attacks.generative import Generative
 from struthio.attacks.minimal.alma import ALMA
+from struthio.attacks.minimal.auto_minimal import AutoMinimal
 from struthio.attacks.minimal.brendel_bethge import BrendelBethge
 from struthio.attacks.minimal.carlini_wagner import CarliniWagner
 from struthio.attacks.minimal.carlini_wagner_l0 import CarliniWagnerL0
@@ -25,7 +26,7 @@ from struthio.attacks.minimal.sparse_fool import SparseFool
 from struthio.attacks.minimal.superdeepfool import SuperDeepFool
 from struthio.attacks.minimal.trust_region import TrustRegion
 from struthio.attacks.minimal.vfga import VFGA
-from struthio.attacks.pgd import BIM, FGSM, PGD, RFGSM
+from struthio.attacks.pgd import BIM, FGSM, ODIPGD, PGD, RFGSM
 from struthio.attacks.queries.bandits import Bandits
 from struthio.attacks.queries.boundary import Boundary
 from struthio.attacks.queries.few_pixels import FewPixels
@@ -68,6 +69,7 @@ __all__ = [
     "MIFGSM",
     "NES",
     "NIFGSM",
+    "ODIPGD",
     "PDGD",
     "PDPGD",
     "PGD",
@@ -81,6 +83,7 @@ __all__ = [
     "AdvGAN",
     "Attack",
     "AutoAttack",
+    "AutoMinimal",
     "Bandits",
     "Boundary",
     "BrendelBethge",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.attacks.kept import Kept, behind_a_wire
+from struthio.attacks.nouns import check_nouns, usable
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.put_back import seeded
@@ -71,7 +72,8 @@ class Attack:
             UserError: where an argument cannot be meant; the message says what to do.
             Ended: where a model behind a wire answers nothing at all (later on, the attack ends with what it has).
         """
-        x = x.detach()
+        check_nouns(model, x, goal, threat, getattr(self, "loss", None))
+        x = usable(x)
         goal.check(x)
         threat.check(x)
         self.fits(threat)

@@ -1,4 +1,4 @@
-"""Gradient sign and projected gradient: FGSM, R+FGSM, BIM and PGD, each the `ascend` loop with its own defaults."""
+"""Gradient sign and projected gradient: FGSM, R+FGSM, BIM, PGD, ODI-PGD, each `ascend` with its own defaults."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from struthio import checks
 from struthio.attacks.ascend import ascend, check_finite, check_options
 from struthio.attacks.base import Attack
 from struthio.attacks.combine import Repeat
+from struthio.attacks.starts import OutputDiversified
+from struthio.attacks.task import Task
 from struthio.gradients import Autograd
-from struthio.losses import CrossEntropy
+from struthio.losses import CrossEntropy, Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator, per_row
 from struthio.types import Goal, Gradient, Loss, Threat
@@ -184,4 +186,53 @@ class PGD(Attack):
         return ascend(
             model, x, goal, threat, generator, steps=self.steps, step=self.step or _usual_step(threat, self.steps),
             loss=self.loss, start=start, gradient=self.gradient, keep=self.keep,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ODIPGD(Attack):
+    """ODI-PGD: projected gradient on the margin, restarted from points that lie far apart in the outputs.
+
+    Output-diversified initialisation (`OutputDiversified`) takes a few whole steps that raise a random mixture of the
+    outputs. Options as in the authors' code: 20 restarts, each of 2 such steps and 20 of a quarter of the radius.
+
+    Args:
+        steps: of each restart, after its start.
+        step: their length as a share of the radius.
+        restarts: how many starts; later ones see only the rows that still hold.
+        start_steps: how many steps raise the mixture.
+        start_step: their length as a share of the radius.
+        loss: what is increased.
+        gradient: how the slope is found.
+        keep: "first" lets a row leave as soon as it is won; "best" goes on to the highest loss; "last" is the last one.
+    """
+
+    paper: ClassVar[str] = "Tashiro, Song, Ermon, 2020, arXiv 2003.06878"
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    steps: int = 20
+    step: float = 0.25
+    restarts: int = 20
+    start_steps: int = 2
+    start_step: float = 1.0
+    loss: Loss = field(default_factory=Margin)
+    gradient: Gradient = field(default_factory=Autograd)
+    keep: str = "first"
+
+    def __post_init__(self) -> None:
+        check_options(self.steps, self.step, self.keep)
+        checks.count(self.restarts, "restarts")
+        OutputDiversified(self.start_steps, self.start_step)  # checked where it is made
+
+    def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The iterate to keep, over all restarts."""
+        check_finite(threat)
+        if self.restarts > 1:
+            once = replace(self, restarts=1)
+            return Repeat(once, self.restarts).search(model, x, goal, threat, generator)
+        task = Task.whole(model, x, goal, threat, generator)
+        start = OutputDiversified(self.start_steps, self.start_step)(task, self.gradient)
+        return ascend(
+            model, x, goal, threat, generator, steps=self.steps, step=self.step, loss=self.loss, start=start,
+            gradient=self.gradient, keep=self.keep,
         )  # fmt: skip

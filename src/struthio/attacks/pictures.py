@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from struthio import checks
 from struthio.attacks.base import Attack
-from struthio.attacks.stream import Aim
+from struthio.attacks.stream import Aim, aimed
 from struthio.checks import UserError
 from struthio.data.pictures import jpeg_round_trip, on_levels, png_round_trip, read_picture, save_png
 from struthio.data.resize import Fit, to_channels, to_size
-from struthio.goals import Targeted
+from struthio.goals import Evade, Targeted, abstains
 from struthio.types import Goal, Model, Threat
 
 JPEG = (95, 75)  # the qualities that a result is tried at
@@ -88,7 +88,8 @@ def attack_picture(
         x: the picture [C, H, W], on the 256 levels (`fitted` and `whole` bring it there).
         attack: how it is searched.
         threat: what may change; `Levels(...)` makes results that saving does not alter.
-        aim: the goal, from the clean outputs and the class that they name: see `stream.aim`.
+        aim: the goal, from the clean outputs and the class that they name: see `stream.aim`. It is to be reached
+            unnoticed where the network may abstain.
         path: where the result is saved as PNG, and read back from. None passes it through PNG in memory.
         seed: of the random numbers.
 
@@ -98,7 +99,8 @@ def attack_picture(
     given = getattr(model, "original", model)
     clean = _ask(given, x)
     checks.outputs(clean, 1)
-    goal = aim(clean, clean.argmax(1))
+    classes = clean[:, :-1] if abstains(given) else clean
+    goal = aimed(given, aim, clean, classes.argmax(1))
     goal.check_outputs(clean)
     if bool(goal.success(clean)):
         raise UserError(f"the network already says {_called(given, clean)}; name another class.")
@@ -112,7 +114,7 @@ def attack_picture(
         noise=_ask(given, on_levels((0.5 + 10 * (saved - x)).clamp(0, 1))).softmax(1)[0],
         before=clean.softmax(1)[0],
         after=_ask(given, saved).softmax(1)[0],
-        target=int(goal.targets) if isinstance(goal, Targeted) else None,
+        target=_target(goal),
         size=float(threat.size(x[None], saved[None])),
         survives=_survives(given, saved, goal),
         forwards=int(result.forwards),
@@ -149,9 +151,16 @@ def _survives(model: Model, saved: Tensor, goal: Goal) -> dict[str, Survival]:
     for name, picture in kept.items():
         outputs = _ask(model, picture)
         probabilities = outputs.softmax(1)[0]
-        wanted = int(goal.targets) if isinstance(goal, Targeted) else int(probabilities.argmax())
+        target = _target(goal)
+        wanted = int(probabilities.argmax()) if target is None else target
         survives[name] = Survival(bool(goal.success(outputs)), float(probabilities[wanted]))
     return survives
+
+
+def _target(goal: Goal) -> int | None:
+    """The wanted class, where one is wanted."""
+    wanted = goal.goal if isinstance(goal, Evade) else goal
+    return int(wanted.targets) if isinstance(wanted, Targeted) else None
 
 
 @torch.no_grad()
@@ -163,5 +172,5 @@ def _called(model: Model, outputs: Tensor) -> str:
     number = int(outputs.argmax())
     names = getattr(model, "class_names", None)
     share = float(outputs.softmax(1)[0, number])
-    name = repr(names[number].split(",")[0]) if names else f"class {number}"
+    name = repr(names[number].split(",")[0]) if names and number < len(names) else f"class {number}"
     return f"{name} ({math.floor(1000 * share) / 10:g} % sure)"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
@@ -68,6 +68,9 @@ class Options:
     ] = "logits"
     steps: Annotated[
         int | None, Parameter(group=HOW, metavar="N", help="Steps of the attack; the same as -O steps=N.")
+    ] = None
+    restarts: Annotated[
+        int | None, Parameter(group=HOW, metavar="N", help="Run the attack so often on what still holds.")
     ] = None
     option: Annotated[AttackOption, Parameter(group=HOW)] = ()  # type: ignore[assignment]
     levels: Annotated[
@@ -165,9 +168,6 @@ class Options:
             group=DATA, metavar="N", help="Rows at once; no answer depends on it. Chosen by their size, if not said."
         ),
     ] = None
-    restarts: Annotated[
-        int | None, Parameter(group=DATA, metavar="N", help="Run the attack so often on the rows that still hold.")
-    ] = None
     prepare: Annotated[
         bool,
         Parameter(group=DATA, help="Make the model faster first; what it says is confirmed on the model as given."),
@@ -193,6 +193,31 @@ class Options:
             return f"to:{self.to}"
         return "untargeted" if self.untargeted else self.goal
 
+    def given(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by their fields' names."""
+        held = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {name: value for name, (value, default) in held.items() if value != default}
+
+    def refuse(self, *groups: Group, why: str) -> None:
+        """Raise UserError for an option of these groups, which the job at hand would pass over in silence."""
+        hints = get_type_hints(Options, include_extras=True)
+        for name in self.given():
+            own = {group for part in hints[name].__metadata__ for group in part.group}
+            if own & set(groups):
+                raise UserError(f"--{name.replace('_', '-')} {why}")
+
+    def words(self) -> list[str]:
+        """These options as they are typed, without --output and --json."""
+        words = []
+        for name, value in self.given().items():
+            dashed = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{dashed}" if value else f"--no-{dashed}")
+            elif name not in ("output", "json"):
+                for one in value if isinstance(value, (list, tuple)) else [value]:
+                    words += [f"--{dashed}", str(one)]
+        return words
+
 
 def attack(
     *pictures: Annotated[
@@ -216,9 +241,8 @@ def attack(
     """
     if pictures and options.data is not None:
         raise UserError("pictures and --data were given; they are two jobs. Give one of them.")
-    if pictures and options.via is not None:
-        raise UserError("--via is for data sets. Give the pictures as one: --data FOLDER.")
     if pictures:
+        options.refuse(DATA, WIRE, why="is for data sets. Give the pictures as one: --data FOLDER.")
         from struthio.cli.pictures import run_pictures
 
         return run_pictures(pictures, options)
@@ -227,6 +251,9 @@ def attack(
             "nothing to attack was given. Name a picture (struthio attack data:chelsea.png --to 'common iguana'), "
             "or a model and data (struthio attack --model zoo:digits-cnn --data data:digits --threat linf:0.2)."
         )
+    options.refuse(PICTURES, why="is for pictures; rows of a data set have the size that the model takes.")
+    if options.endpoint is None:
+        options.refuse(WIRE, why="is for a model behind an --endpoint. What another may be asked, --row-budget says.")
     from struthio.cli.batch import run_batch
 
     return run_batch(options)

@@ -16,12 +16,13 @@ from struthio.checks import UserError, positive
 from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
-from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, load_network, through
+from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, doubt_naive, load_network, through
 from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack
 from struthio.cli.saving import Saving
 from struthio.cli.tally import Tally
 from struthio.data import Samples, load_data
 from struthio.data.files import writable_folder
+from struthio.goals import abstains
 from struthio.meter import BudgetSpent, Ended
 from struthio.models import Endpoint, Prepared, prepare
 from struthio.shares import percent
@@ -104,8 +105,6 @@ def _job(options: Options) -> Job:
         raise UserError("--endpoint and --model name two models; give one of them.")
     if options.threat is None:
         raise UserError("what may change was not said. Give --threat, such as --threat linf:8/255.")
-    if options.full_size:
-        raise UserError("--full-size is for pictures; rows of a data set have the size that the model takes.")
     for name, value in (
         ("-n", options.count),
         ("--batch-size", options.batch_size),
@@ -131,6 +130,10 @@ def _job(options: Options) -> Job:
         model = agreed(model, x, labels)
     if labels is None:
         terminal.note("the data has no labels: the model's own answers to the clean rows stand for them.")
+    if abstains(model):
+        terminal.note("the model may abstain: an input counts only where it is wrong and not flagged.")
+    if options.via is None:
+        doubt_naive(model, attack)
     size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
     searched = options.via is None and not isinstance(model, Endpoint)  # a model asked once needs no preparing
     ready = prepare(model, x) if options.prepare and searched else model
@@ -145,7 +148,10 @@ def _device(model: nn.Module | Prepared) -> torch.device:
 
 @torch.no_grad()
 def _labels(model: nn.Module | Prepared, x: Tensor, labels: Tensor | None) -> Tensor:
-    return getattr(model, "original", model)(x).argmax(1) if labels is None else labels.to(x.device)
+    if labels is not None:
+        return labels.to(x.device)
+    outputs: Tensor = getattr(model, "original", model)(x)
+    return (outputs[:, :-1] if abstains(model) else outputs).argmax(1)
 
 
 class _progress:

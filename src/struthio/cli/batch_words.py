@@ -11,6 +11,7 @@ from struthio.cli import terminal
 from struthio.cli.saving import ROWS
 from struthio.cli.tally import Tally
 from struthio.describe import describe
+from struthio.goals import abstains
 from struthio.models import Endpoint, Prepared
 from struthio.report import table
 from struthio.report.numbers import seconds_text, share_text, size_text
@@ -40,7 +41,7 @@ def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str,
         "data": job.options.data,
         "attack": describe(job.attack),
         "threat": describe(job.threat),
-        "goal": job.options.goal_text() or "untargeted",
+        "goal": (job.options.goal_text() or "untargeted") + (", unnoticed" if abstains(job.model) else ""),
         "seed": job.options.seed,
         "batch_size": job.batch_size,
         "prepared": notes,

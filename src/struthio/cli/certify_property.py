@@ -21,6 +21,7 @@ from struthio.certify.vnnlib import Case, read_property
 from struthio.checks import UserError, need, positive
 from struthio.cli import terminal
 from struthio.cli.certify import Options
+from struthio.data.files import writable_folder
 from struthio.losses import Margin
 from struthio.models.onnx import OnnxScores, from_onnx
 from struthio.threats import Linf
@@ -93,6 +94,8 @@ def run_property(network: str, property_: str, options: Options) -> int:
     for name, value in (("--threat", options.threat), ("--weights", options.weights), ("--device", options.device)):
         if value is not None:
             raise UserError(f"{name} is for data sets; a property says all that is needed.")
+    if options.output is not None:
+        writable_folder(Path(options.output).parent)
     started = time.perf_counter()
     cases = read_property(property_)
     with ExitStack() as stack:

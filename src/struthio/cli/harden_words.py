@@ -44,10 +44,11 @@ def tell(trained: Trained, made: Hardening, folder: Path, options: Options) -> N
     terminal.show(table.listing(COLUMNS, [_line(line, trained.best) for line in _some(trained)]))
     seconds = sum(line.seconds for line in trained.history)
     facts = [("weights", str(weights), f"of epoch {trained.best.epoch}{accuracies(trained.best)}")]
-    terminal.show("", table.facts([*facts, ("time", seconds_text(seconds), f"{len(trained.history)} epochs")]))
+    terminal.show("", table.facts([*facts, ("time", seconds_text(seconds), _epochs(len(trained.history)))]))
     for doubt in trained.doubts:
         terminal.note(doubt)
-    terminal.show("\nHow robust it is, on rows that had no part in this:")
+    other = "" if fresh(made) else " (put them in the place of DATA)"
+    terminal.show(f"\nHow robust it is, on rows that had no part in this{other}:")
     terminal.out().print(f"  {follow}", markup=False, soft_wrap=True)
 
 
@@ -57,10 +58,16 @@ def command(made: Hardening, weights: Path) -> str:
         load(str(made.model), weights=weights)
     except UserError:
         folder = str(weights.parent)
-        return f"struthio.audit(struthio.train.earlier({folder!r}), DATA, {threat_text(made) or 'THREAT'!r})"
-    data = str(made.data).removesuffix(":train")
-    parts = ["struthio", "audit", str(made.model), data, "--weights", str(weights)]
+        rows = repr(fresh(made)) if fresh(made) else "DATA"
+        return f"struthio.audit(struthio.train.earlier({folder!r}), {rows}, {threat_text(made) or 'THREAT'!r})"
+    parts = ["struthio", "audit", str(made.model), fresh(made) or "DATA", "--weights", str(weights)]
     return shlex.join([*parts, "--threat", threat_text(made) or "linf:8/255"])
+
+
+def fresh(made: Hardening) -> str | None:
+    """The rows of the same data set that were not trained on, where its spec names a part of it."""
+    whole, part, _ = str(made.data).partition(":train")
+    return whole if part and not Path(whole, "train").is_dir() else None  # of sub-folders, the whole holds all
 
 
 def threat_text(made: Hardening) -> str | None:
@@ -86,6 +93,10 @@ def log(writer: Any, line: Epoch) -> None:
     for name, value in asdict(line).items():
         if name not in ("epoch", "judged") and value is not None:
             writer.add_scalar(name, value, line.epoch)
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def _some(trained: Trained) -> list[Epoch]:

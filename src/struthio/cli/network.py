@@ -18,7 +18,7 @@ from struthio.cli import terminal
 from struthio.cli.attack import Options
 from struthio.cli.options import make_attack, put_around
 from struthio.losses import Logit
-from struthio.models import LogitEnsemble, Logits, check_contract, load
+from struthio.models import LogitEnsemble, Logits, check_contract, declared, declared_random, load
 from struthio.models.contract import looks_like_probabilities
 from struthio.threats import Levels, threat
 from struthio.types import Threat
@@ -36,7 +36,7 @@ def device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=name)
+        float(torch.zeros(1, device=name))  # a "meta" device has no values to read
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"the device {name!r} cannot be used ({reason}). Name cpu or cuda.") from error
@@ -60,6 +60,17 @@ def agreed(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> nn.Modu
     for name in ("input_size", "class_names"):
         setattr(wrapped, name, getattr(model, name, None))
     return wrapped
+
+
+def doubt_naive(model: nn.Module, attack: Attack) -> None:
+    """Say so where parts of the model declare how they are to be attacked, since an attack takes it as it is."""
+    hides = bool(declared(model)) and attack.access == "gradients"
+    said = ["a stand-in for its gradient"] * hides + ["that it is random"] * declared_random(model)
+    if said:
+        terminal.note(
+            f"a part of the model declares {' and '.join(said)}, which this attack does not use: what it leaves "
+            "standing says little about robustness. struthio audit attacks such a model as it should be."
+        )
 
 
 def chosen_attack(options: Options, **given: object) -> Attack:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from struthio import checks
 from struthio.checks import UserError
 from struthio.listed import check_options
 
@@ -27,12 +27,16 @@ def make_attack(name: str, texts: Sequence[str], **given: Any) -> Attack:
 
     types = {field.name: str(field.type) for field in dataclasses.fields(attack_class(name))}
     options = {option: value for option, value in given.items() if value is not None}
+    said = set[str]()
     for text in texts:
         option, equals, value = text.partition("=")
         option = option.strip().replace("-", "_")
         if not equals:
             raise UserError(f"-O takes option=value, such as -O steps=50; {text!r} has no '='.")
         check_options(name, [option], types)
+        if option in said:
+            raise UserError(f"{option} of {name} was given twice; give it once.")
+        said.add(option)
         options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
     return make(name, **options)
 
@@ -41,7 +45,7 @@ def put_around(model: nn.Module, texts: Sequence[str]) -> nn.Module:
     """The model with defences around it, the first of them nearest to it.
 
     Args:
-        model: as loaded; its `input_size` and `class_names` are kept.
+        model: as loaded; its `input_size`, `class_names` and `abstains` are kept.
         texts: each `NAME` or `NAME:OPTION=VALUE,OPTION=VALUE`; a value without a name is that of the first option.
 
     Raises:
@@ -58,7 +62,7 @@ def put_around(model: nn.Module, texts: Sequence[str]) -> nn.Module:
             option, value = (option.strip().replace("-", "_"), value) if equals else (next(iter(types), ""), part)
             check_options(name, [option], types)
             options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
-        kept = {known: getattr(model, known, None) for known in ("input_size", "class_names")}
+        kept = {known: getattr(model, known, None) for known in ("input_size", "class_names", "abstains")}
         model = defended(model, name, **options)
         for known, value_kept in kept.items():
             setattr(model, known, value_kept)
@@ -70,7 +74,7 @@ def convert(text: str, kinds: str, what: str) -> Any:
     for kind in kinds.split("|"):
         try:
             return _convert(text, kind.strip())
-        except (ValueError, KeyError, ZeroDivisionError):
+        except (ValueError, KeyError):
             continue
     if "Loss" in kinds:
         from struthio.losses import BY_NAME
@@ -91,5 +95,5 @@ def _convert(text: str, kind: str) -> Any:
     if kind == "str":
         return text
     if kind == "float":
-        return float(Fraction(text))
+        return checks.number(text)
     return {"int": int}[kind](text)

@@ -16,6 +16,7 @@ from struthio.cli.attack import Options
 from struthio.cli.classes import class_name
 from struthio.data.bundled import photographs
 from struthio.data.pictures import find_pictures
+from struthio.goals import abstains
 from struthio.types import Threat
 
 MODEL, THREAT, FOLDER = "zoo:efficientnet-lite0", "linf:4/255", "adversarial"
@@ -40,7 +41,8 @@ class Job:
     @property
     def names(self) -> Sequence[str] | None:
         """The names of the classes."""
-        return getattr(self.model, "class_names", None)
+        names = getattr(self.model, "class_names", None)
+        return [*names, "abstains"] if names and abstains(self.model) else names
 
     def top(self, probabilities: Tensor, count: int = 3) -> list[tuple[str, float]]:
         """The strongest classes by name, with their probabilities."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -44,19 +45,8 @@ def _first(job: Job, probabilities: Tensor) -> tuple[str, str]:
 
 def _repeat(options: Options) -> str:
     """The command line again, for another picture."""
-    words = ["struthio", "attack", "YOUR-PICTURE.jpg"]
-    words += ["--to", options.to] if options.to is not None else []
-    words += ["--untargeted"] if options.untargeted else []
-    words += ["--goal", options.goal] if options.goal else []
-    words += ["--attack", options.attack] if options.attack != "pgd" else []
-    words += ["--threat", options.threat or THREAT]
-    for name, value in (("--model", options.model), ("--weights", options.weights), ("--steps", options.steps)):
-        words += [name, str(value)] if value is not None else []
-    words += [word for text in options.option for word in ("-O", text)]
-    words += ["--no-levels"] if options.levels is False else []
-    words += ["--full-size"] if options.full_size else []
-    words += ["--seed", str(options.seed)] if options.seed else []
-    return shlex.join([*words, "-o", options.output or FOLDER])
+    said = replace(options, threat=options.threat or THREAT)
+    return shlex.join(["struthio", "attack", "YOUR-PICTURE.jpg", *said.words(), "-o", options.output or FOLDER])
 
 
 def as_json(job: Job, found: Sequence[Done | Problem], stopped: bool) -> dict[str, Any]:

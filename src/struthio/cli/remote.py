@@ -50,9 +50,7 @@ def endpoint_of(options: Options, data: Samples) -> Endpoint:
 
 
 def rows_to_attack(options: Options) -> int:
-    """How many rows, at most. Raises UserError for a budget without an endpoint."""
-    if options.budget is not None and options.endpoint is None:
-        raise UserError("--budget is what an --endpoint may be sent in all; for other models there is --row-budget.")
+    """How many rows, at most."""
     if options.count is not None:
         return options.count
     return ROWS if options.budget is None else max(1, options.budget // QUESTIONS)

@@ -18,7 +18,7 @@ class Tally:
     Attributes:
         rows: how many are done.
         correct: how many clean inputs were classified as their labels.
-        robust: how many of these still are after the attack.
+        robust: how many of these still are after the attack, or make the model abstain.
         attacked: how many rows were attacked; the clean input reached the goal for the others.
         won: on how many of the attacked rows the attack succeeded.
         forwards: of all rows.
@@ -43,7 +43,7 @@ class Tally:
         won = tried & result.success
         self.rows += len(part.ids)
         self.correct += int(part.correct.sum())
-        self.robust += int((part.correct & (part.predicted_adv == part.labels)).sum())
+        self.robust += int((part.correct & ((part.predicted_adv == part.labels) | part.abstained)).sum())
         self.attacked += int(tried.sum())
         self.won += int(won.sum())
         self.forwards += int(result.forwards.sum())

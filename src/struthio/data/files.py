@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from struthio.checks import UserError
 
 
@@ -41,8 +43,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, path)
-    except OSError as error:
-        why = error.strerror or error
+    except (OSError, SafetensorError) as error:  # the second is how safetensors tells of a full disk
+        why = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write {path} ({why}). Is the folder there, and the disk not full?") from error
     finally:
         with suppress(OSError):

@@ -19,11 +19,11 @@ __all__ = ["DATA", "Samples", "load_data"]
 
 SPLITS = ("train", "test", "val", "validation")
 OFFLINE = ("data:digits", "data:digits:train", "data:pictures")
-PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".npy", ".joblib")
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
 
-def load_data(spec: str, size: Size | None = None) -> Samples:
-    """The data set that `spec` names (`DATA` lists the forms), its rows float32 in [0, 1], NCHW.
+def load_data(spec: str | Path, size: Size | None = None) -> Samples:
+    """The data set that `spec` names, a text or a path (`DATA` lists the forms), its rows float32 in [0, 1], NCHW.
 
     With `size` = (channels, height, width), rows are brought to what a model wants when they are read: grey and RGB
     convert, photographs are fitted as ImageNet networks are evaluated (`resize.Fit`), arrays are stretched; rows of
@@ -31,6 +31,7 @@ def load_data(spec: str, size: Size | None = None) -> Samples:
     """
     if size is not None and (len(size) != 3 or min(size) < 1):
         raise UserError(f"size is {size}; it must be (channels, height, width), each at least 1.")
+    spec = str(spec)
     kind, _, rest = spec.partition(":")
     if kind == "data":
         return _bundled(spec, size)
@@ -99,6 +100,8 @@ def _from_file(path: Path, split: str | None, size: Size | None) -> Samples:
         return Samples(Files((path,), size), None, None, path.name, (path.name,))
     if suffix in PICKLES or path.name.startswith(("data_batch_", "test_batch")):
         raise refused_pickle(path)
+    if suffix == ".npy":
+        raise UserError(f"{path} is one array without labels. Save both: numpy.savez('rows.npz', x=x, y=labels).")
     if suffix in (".gz", ".tar", ".tgz", ".zip"):
         raise UserError(f"{path} is an archive. Unpack it and name the folder.")
     kind = suffix or "a file without suffix"

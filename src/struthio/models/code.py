@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
 from torch import nn
@@ -36,8 +37,8 @@ def from_code(spec: str) -> nn.Module:
             )
         try:
             found = found()
-        except TypeError as error:
-            raise UserError(f"{spec}() failed: {error}. It is called without arguments.") from error
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{spec}() failed: {raised(error)}. It is called without arguments.") from error
     if is_classifier(found):
         return SklearnScores(found)
     if not isinstance(found, nn.Module):
@@ -67,11 +68,19 @@ def run_file(path: str | Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{path} cannot be run: {raised(error)}") from error
     finally:
         sys.path.pop(0)
     return module
+
+
+def raised(error: BaseException) -> str:
+    """What went wrong in somebody else's code, in one line: the error, and the place nearest to it outside packages."""
+    text = str(error).strip().splitlines()
+    frames = [frame for frame in extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text[0] if text else ''}{place}"
 
 
 def _from_package(name: str) -> ModuleType:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.meter import Ended
+from struthio.models.code import raised
 from struthio.types import Model
 
 
@@ -31,8 +33,8 @@ def check_contract(
         The model's outputs [n, classes].
 
     Raises:
-        UserError: for inputs out of range or not finite, wrong channels, training mode, outputs that are not finite
-            scores of at least two classes, labels that are not classes.
+        UserError: for inputs out of range or not finite, wrong channels, training mode, a model that fails or changes
+            its input, outputs that are not finite scores of at least two classes, labels that are not classes.
 
     Warns:
         ContractWarning: where the outputs look like probabilities.
@@ -71,13 +73,13 @@ def looks_like_probabilities(outputs: Tensor) -> bool:
 
 @torch.no_grad()
 def _ask(model: Model, x: Tensor) -> Tensor:
+    asked = x.clone()
     try:
-        return model(x)
-    except RuntimeError as error:
-        message = str(error).splitlines()[0]
-        if "channels" in message or "size mismatch" in message or "shapes cannot be multiplied" in message:
-            raise UserError(
-                f"the model cannot take inputs of shape {tuple(x.shape)}: {message}. "
-                "Give it the channels and the size that it was made for, or put the conversion into the model."
-            ) from error
+        outputs = model(asked)
+    except (UserError, Ended):
         raise
+    except Exception as error:
+        raise checks.misfit(error, x) or UserError(f"the model failed: {raised(error)}.") from error
+    if not torch.equal(asked, x):
+        raise UserError("the model changes its input in place, and an attack reads it again: let it work on a copy.")
+    return outputs

@@ -6,9 +6,10 @@ through any Python code, and sees every other use of a convolution's output.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,13 +97,18 @@ def find_pairs(model: nn.Module, x: Tensor) -> list[Pair]:
             conv, before, _ = made[key]
             seen.append((key, Pair(conv, norm, before, out.clone())))
 
-    with _hooks(model, conv_after, norm_before, norm_after), uses:
+    with _uncompiled(), _hooks(model, conv_after, norm_before, norm_after), uses:
         returned = {id(leaf) for leaf in tree_leaves(model(x)) if isinstance(leaf, Tensor)}
     return [
         pair
         for key, pair in seen
         if calls[pair.conv] == calls[pair.norm] == 1 and uses.count[key] == inside[key] and key not in returned
     ]
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Parts that torch.compile made run as they were written, so that their tensors can be followed."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 @contextmanager

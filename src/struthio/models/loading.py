@@ -36,21 +36,24 @@ SPECS = {  # what `struthio list models` shows, beside the zoo
     "hf:NAME": "a Hugging Face model for image classification",
     "torchvision:NAME": "a torchvision classifier with its default weights",
 }
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 
 
-def load(spec: str, *, weights: str | Path | None = None, device: str | torch.device = "cpu") -> nn.Module:
+def load(spec: str | Path, *, weights: str | Path | None = None, device: str | torch.device = "cpu") -> nn.Module:
     """A model from its spec, in evaluation mode, with attributes `input_size` and `class_names` (None where unknown).
 
     Args:
-        spec: `zoo:NAME`, `FILE.py:FACTORY`, `PACKAGE.MODULE:FACTORY`, `FILE.onnx`, `onnxruntime:FILE.onnx`, `FILE.pt2`,
-            `timm:NAME`, `hf:NAME` or `torchvision:NAME`.
+        spec: a text, or the path of a file: `zoo:NAME`, `FILE.py:FACTORY`, `PACKAGE.MODULE:FACTORY`, `FILE.onnx`,
+            `onnxruntime:FILE.onnx`, `FILE.pt2`, `timm:NAME`, `hf:NAME` or `torchvision:NAME`.
         weights: a .safetensors file or a checkpoint for a model from code. Checkpoints are read as weights only.
         device: where the model goes.
 
     Raises:
         UserError: where the spec, the file or the weights cannot be used; the message says what to do.
     """
-    model = _make(spec)
+    if not isinstance(spec, str | Path):
+        raise UserError(f"the model is a {type(spec).__name__}; a text that names one is needed: zoo:digits-cnn.")
+    model = _make(str(spec))
     if weights is not None:
         load_weights(model, weights)
     for name in ("input_size", "class_names"):
@@ -69,6 +72,13 @@ def _make(spec: str) -> nn.Module:
         return SCHEMES[scheme](name)
     if colon and (".py:" in spec or all(part.isidentifier() for part in scheme.split("."))):
         return code.from_code(spec)
+    if spec.endswith(".py"):
+        raise UserError(f"{spec} is code; say which function or module in it is the model: {spec}:FACTORY.")
+    if Path(spec).suffix in CHECKPOINTS:
+        raise UserError(
+            f"{spec} holds weights at most, and the network they belong to is needed too: a function in a file that "
+            f"makes it, FILE.py:FACTORY, with weights={spec} (--weights {spec} on the command line)."
+        )
     from struthio.zoo import ZOO
 
     known = [*(f"zoo:{entry}" for entry in ZOO), *SPECS]

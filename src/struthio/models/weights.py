@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from torch import Tensor, nn
 
 from struthio.checks import UserError
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "weights")
-PREFIXES = ("module.", "_orig_mod.", "model.")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "weights", "model_ema", "ema")
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Put the weights of a .safetensors file or a weights-only checkpoint into a model.
 
-    Wrappers such as {"state_dict": ...} and prefixes such as "module." are taken off. Raises UserError for a missing
-    or torn file, a pickle that would run code, and names or shapes that do not fit, with a few of them.
+    Wrappers such as {"state_dict": ...} and prefixes that all names share, such as "module.", are taken off. Raises
+    UserError for a missing or torn file, a pickle that would run code, and names or shapes that do not fit, with a few
+    of them.
     """
     state = _strip(_read(Path(path)), set(model.state_dict()))
     try:
@@ -60,28 +61,32 @@ def _read(path: Path) -> dict[str, Tensor]:
             "torch.save(model.state_dict(), FILE), or as .safetensors."
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise UserError(f"{path} is no whole checkpoint: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"{path} is no whole checkpoint ({type(error).__name__}: {_sentence(error)}).") from error
     return _unwrap(found, path)
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-    return lines[0].rstrip(".") if lines else "it is not a weights-only checkpoint"
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it needs {named[1]}" if named else "it is not a weights-only checkpoint"
+
+
+def _sentence(error: BaseException) -> str:
+    """The first sentence of a message: torch's later ones advise to load with everything allowed."""
+    return re.split(r"[.\n](?:\s|$)", str(error).strip())[0]
 
 
 def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(found, dict) and not any(isinstance(value, Tensor) for value in found.values()):
-        inner = [found[name] for name in WRAPPERS if isinstance(found.get(name), dict)]
-        if not inner:
-            break
+    while isinstance(found, dict) and (inner := [found[key] for key in WRAPPERS if isinstance(found.get(key), dict)]):
         found = inner[0]
     if not isinstance(found, dict) or not any(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path} holds a {type(found).__name__} without tensors; a state dict is needed.")
+        raise UserError(f"{path} holds a {type(found).__name__} and no named tensors; a state dict is needed.")
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def _strip(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if state and all(name.startswith(prefix) for name in state) and not wanted & set(state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    """Take off the first part of all names, as long as all share it and none is known to the model."""
+    while not wanted & set(state) and all("." in name for name in state):
+        if len({name.partition(".")[0] for name in state}) > 1:
+            break
+        state = {name.partition(".")[2]: value for name, value in state.items()}
     return state

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from struthio import checks
 from struthio.audit import Audit, audit
 from struthio.data import Samples
 from struthio.types import Model, Threat
@@ -34,7 +35,9 @@ def assert_robust(
 
     Raises:
         AssertionError: where the lower limit is below the share; it names the figures and the doubts.
+        UserError: for a share that is not in [0, 1], and as `struthio.audit` does.
     """
+    checks.gate(at_least, "at_least")
     found = audit(model, data, threats, **options)
     if said := found.at_most.shortfall(at_least):
         doubts = ", ".join(doubt.name for doubt in found.doubts) or "none"

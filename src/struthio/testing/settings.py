@@ -26,6 +26,7 @@ from struthio.types import Goal, Threat
 
 FEW = {
     "steps": 6,
+    "restarts": 2,
     "inner": 3,
     "halvings": 3,
     "samples": 2,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
+from struthio import checks
 from struthio.checks import UserError, near_misses
 from struthio.threats.balls import L0, L1, L2, Linf
 from struthio.threats.box import PIXELS, Box
@@ -69,6 +69,6 @@ def _patch(rest: str, spec: str, box: Box | None) -> Patch:
 
 def _number(text: str, spec: str) -> float:
     try:
-        return float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
+        return checks.number(text)
+    except ValueError as error:
         raise UserError(f"{text!r} in {spec!r} is no number; write one such as 0.03 or 8/255.") from error
