@@ -81,7 +81,7 @@ def test_the_main_branch_is_on_again_after_an_error():
     model, _, y = pieces()
     recipe = AdvProp(st.Linf(0.1))
     trained = recipe.prepare(model)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(st.UserError, match="channels"):
         recipe(trained, torch.rand(8, 2, 6, 6), y, moment())
     assert not any(part.uses_aux for part in trained.modules() if isinstance(part, TwoNorms))
 

@@ -20,7 +20,6 @@ BALLS = {"linf": (st.Linf, math.inf), "l2": (st.L2, 2), "l1": (st.L1, 1), "l0": 
 OPTIONS = {
     "alma": {"loss": st.Margin(), "first": 0.1, "steps": 1000},  # the loss of its paper compares three classes
     "auto-minimal": {"steps": 150},
-    ("auto-minimal", "l0"): {"steps": 1700},  # a thousand of them for sigma-zero
     "brendel-bethge": {"steps": 40, "decays": 10},
     ("brendel-bethge", "l0"): {"steps": 40, "radius": 1.0},  # at 0.1 up to 14 values for 1
     "carlini-wagner": {"c": 0.1},  # from 1e-3 on, five of nine rounds only find how large c must be
@@ -33,6 +32,7 @@ OPTIONS = {
     "pdpgd": {"steps": 1000},
     "sigma-zero": {"steps": 1000},
 }
+LEFT_OUT = {("auto-minimal", "l0")}  # its members are here by themselves, and together would need a thousand steps more
 STEPS = 300  # instead of the default, where an attack has steps
 NOT_REACHED = {  # (name, norm, place): reason, as xfail
     ("carlini-wagner-l0", "l0", "limits bind"): "one value too many, 4 for 3: what is frozen does not come back",
@@ -60,7 +60,7 @@ def cases():
     for name in NAMES:
         for norm in BALLS:
             for place in PLACES:
-                if norm not in attack_class(name).norms:
+                if norm not in attack_class(name).norms or (name, norm) in LEFT_OUT:
                     continue
                 reason = NOT_REACHED.get((name, norm, place))
                 marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
