@@ -56,7 +56,7 @@ def enter(case: Case, threat: str, level: str) -> dict[str, Any]:
         "computed": time.process_time() - computed,
         "wins": verdict.wins,
         "doubts": [doubt.name for doubt in verdict.doubts],
-        "fell": found.ids[found.fell].tolist(),
+        "fell": " ".join(str(row) for row in found.ids[found.fell].tolist()),
     }
 
 
@@ -97,7 +97,7 @@ def page(results: dict[str, Any]) -> str:
             passes = line["forwards"] + line["backwards"]
             fewer = "" if reference is None else f"{(reference['forwards'] + reference['backwards']) / passes:.1f}"
             faster = "" if reference is None else f"{reference['computed'] / line['computed']:.1f}"
-            fell, there = set(line["fell"]), set(() if reference is None else reference["fell"])
+            fell, there = (set(one["fell"].split()) for one in (line, reference or line))
             only = " | " if reference is None else f"{len(fell - there)} | {len(there - fell)}"
             cells = [
                 line["level"], f"{line['left']} of {line['rows']}", f"{passes:.0f}", fewer, f"{line['computed']:.0f}",

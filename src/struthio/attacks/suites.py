@@ -35,22 +35,23 @@ class Part:
         name: as reports call it.
         attack: what is run.
         share: of the rows that still stand, the share that gets it: those nearest to the border.
-        queries: whether it asks for scores alone, and no gradient.
         blind: what is run in its place, and on every row, where slopes cannot be trusted.
     """
 
     name: str
     attack: Attack
     share: float = 1.0
-    queries: bool = False
     blind: Attack | None = None
 
     @property
     def access(self) -> str:
         """What it sees of the model: "gradients", "scores", or "transfer": no more than the judge's answer."""
-        if isinstance(self.attack, Via):
-            return "transfer"
-        return "scores" if self.queries else "gradients"
+        return "transfer" if isinstance(self.attack, Via) else self.attack.access
+
+    @property
+    def queries(self) -> bool:
+        """Whether it asks for scores alone, and no gradient."""
+        return self.access == "scores"
 
 
 Suite = tuple[Part, ...]
@@ -84,7 +85,7 @@ class AutoAttack(Attack):
             Part("apgd-ce", APGD(self.steps)),
             Part("apgd-t", APGDT(self.steps, self.targets)),
             Part("fab-t", FABT(self.steps, self.targets)),
-            Part("square", Square(self.queries), queries=True),
+            Part("square", Square(self.queries)),
         )
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
@@ -130,7 +131,7 @@ def _balls(level: str) -> Suite:
 
     def squares(queries: int, share: float, steps: int) -> Part:
         blind = Square(max(queries, 3000), rescale_schedule=True)
-        return Part("square", replace(blind, queries=queries, after=away(steps)), share, queries=True, blind=blind)
+        return Part("square", replace(blind, queries=queries, after=away(steps)), share, blind=blind)
 
     if level == "quick":
         return (
@@ -154,7 +155,7 @@ def _balls(level: str) -> Suite:
         Part("more targets", toward(100, 9), share=0.1),
         Part("fab-t", FABT(), share=0.05),
         squares(5000, 0.25, steps=100),
-        Part("square from stripes", Square(5000, rescale_schedule=True), share=0.1, queries=True),
+        Part("square from stripes", Square(5000, rescale_schedule=True), share=0.1),
     )
 
 
@@ -163,7 +164,7 @@ def _few_values(level: str) -> Suite:
     steps, queries, share = {"quick": (50, 300, 0.25), "standard": (200, 2000, 0.5), "thorough": (1000, 10000, 1.0)}[
         level
     ]
-    return (Part("sigma-zero", SigmaZero(steps)), Part("sparse-rs", SparseRS(queries), share, queries=True))
+    return (Part("sigma-zero", SigmaZero(steps)), Part("sparse-rs", SparseRS(queries), share))
 
 
 def _other(level: str) -> Suite:
@@ -171,5 +172,5 @@ def _other(level: str) -> Suite:
     steps, queries = {"quick": (20, 100), "standard": (100, 1000), "thorough": (500, 5000)}[level]
     return (
         Part("pgd", PGD(steps, restarts=2, loss=Margin())),
-        Part("random search", RandomSearch(queries), 1.0, queries=True),
+        Part("random search", RandomSearch(queries), 1.0),
     )

@@ -203,23 +203,12 @@ class Verdict:
         if curve is None:
             return None
         clean, found = self.flagged
-        points = torch.stack([curve.false_positives, curve.true_positives], 1)
         return {
             "auc": curve.auc,
             "clean_flagged": clean.figures(),
             "adversarial_flagged": found.figures(),
-            "roc": corners(points).tolist(),
+            "roc": curve.corners().tolist(),
         }
-
-
-def corners(points: Tensor) -> Tensor:
-    """The points of a curve of steps [k, 2] without those that lie between two others on a straight line."""
-    if len(points) < 3:
-        return points
-    ahead, behind = points[2:] - points[1:-1], points[1:-1] - points[:-2]
-    turns = (ahead[:, 0] * behind[:, 1] - ahead[:, 1] * behind[:, 0]).abs() > 1e-12
-    ends = torch.ones(1, dtype=torch.bool)
-    return points[torch.cat([ends, turns, ends])]
 
 
 def _plain(value: float) -> float | None:

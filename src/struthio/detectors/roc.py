@@ -30,6 +30,16 @@ class Roc:
         """The largest share of adversarial rows that is caught with at most this share of clean rows flagged."""
         return float(self.true_positives[self.false_positives <= fpr + 1e-12].max())
 
+    def corners(self) -> Tensor:
+        """The points of the curve, false positives first, float64 [m, 2]; none on a line between two others."""
+        points = torch.stack([self.false_positives, self.true_positives], 1)
+        if len(points) < 3:
+            return points
+        ahead, behind = points[2:] - points[1:-1], points[1:-1] - points[:-2]
+        turns = (ahead[:, 0] * behind[:, 1] - ahead[:, 1] * behind[:, 0]).abs() > 1e-12
+        ends = torch.ones(1, dtype=torch.bool)
+        return points[torch.cat([ends, turns, ends])]
+
 
 def auc(clean: Tensor, adversarial: Tensor) -> float:
     """The share of pairs in which the adversarial row has the higher score; ties count half (Mann and Whitney, 1947).

@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from struthio.audit.summary import Count, Verdict, corners
+from struthio.audit.summary import Count, Verdict
 from struthio.shares import Share
 
 FATES = {  # of a row, in the order of the bar: its word and what it means
@@ -118,8 +116,7 @@ def detection(verdict: Verdict) -> Detection | None:
     roc = verdict.roc
     if roc is None:
         return None
-    points = corners(torch.stack([roc.false_positives, roc.true_positives], 1)).tolist()
-    line = " ".join(f"{100 * clean:.2f},{100 - 100 * found:.2f}" for clean, found in points)
+    line = " ".join(f"{100 * clean:.2f},{100 - 100 * found:.2f}" for clean, found in roc.corners().tolist())
     clean, found = verdict.flagged
     return Detection(line, (100 * clean.share, 100 - 100 * found.share), roc.auc, clean, found)
 

@@ -149,9 +149,7 @@ def _totals(found: Audit) -> dict[str, float]:
 def command(job: Mapping[str, Any]) -> str:
     """The line that does the same audit again, as far as a line can say it."""
     data = job["data"]
-    *around, model = job["model"].split(
-        " + "
-    )  # the outermost defence first, as the command line names a defended model
+    *around, model = job["model"].split(" + ")  # as the command line names it: the outermost defence first
     words = ["struthio", "audit", model, f"data:{data}" if f"data:{data.split(':')[0]}" in OFFLINE else data]
     for defense in reversed(around):
         words += ["--defense", defense]
