@@ -27,6 +27,7 @@ from struthio.describe import describe, number
         (st.L2(0.5, None), "L2(eps=0.5, box=None)"),
         (st.Levels(st.Linf(4 / 255)), "Levels(threat=Linf(eps=4/255))"),
         (st.L0(3, unit="pixel"), "L0(eps=3, unit='pixel')"),
+        (st.L2(1, st.Box(0, torch.ones(2))), "L2(eps=1, box=Box(low=0, high=Tensor(2,)#5f07ee))"),
         (True, "True"),
         (None, "None"),
         ("nes", "'nes'"),
@@ -34,7 +35,7 @@ from struthio.describe import describe, number
         ([], "()"),
         (math.inf, "inf"),
         (math.sin, "sin"),
-        (torch.zeros(2, 3), "Tensor(2, 3)"),
+        (torch.zeros(2, 3), "Tensor(2, 3)#17b076"),
     ],
 )
 def test_known_texts(value, text):

@@ -11,7 +11,7 @@ import struthio as st
 
 SOURCE = Path(st.__file__).parent
 LEVELS = [  # each may import from its own and from those above it
-    {"_version", "types", "rows", "describe", "checks", "listed", "put_back", "rays", "rooms", "shares"},
+    {"_version", "types", "rows", "describe", "checks", "failed", "listed", "put_back", "rays", "rooms", "shares"},
     {"threats", "losses", "gradients", "goals", "result", "meter", "models", "data", "zoo"},
     {"defenses", "detectors", "certify"},
     {"attacks"},

@@ -13,6 +13,7 @@ def result(n, won):
         score=torch.zeros(n),
         forwards=torch.full((n,), 3),
         backwards=torch.full((n,), 2),
+        predicted=torch.zeros(n, dtype=torch.int64),
     )
 
 

@@ -176,6 +176,8 @@ def test_shapes_and_rows():
     assert pick(torch.tensor([1.0, 2.0]), torch.tensor([1])).tolist() == [2]
     mixed = where_rows(torch.tensor([True, False]), torch.ones(2, 3), torch.zeros(2, 3))
     assert mixed.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert where_rows(torch.tensor([False, True]), torch.ones(2, 1), torch.zeros(1, 2)).tolist() == [[0, 0], [1, 1]]
+    assert where_rows(torch.tensor([True]), torch.ones(1, 2).double(), torch.zeros(1, 2)).dtype == torch.float64
 
 
 def test_straight_through_shows_one_value_and_passes_the_slope_of_another():

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         GeoDA,
         HopSkipJump,
         OutputDiversified,
+        PartialNES,
         RandomSearch,
         RayS,
         Repeat,
@@ -140,9 +141,9 @@ _HOMES = {
         "ALMA APGD APGDT BIM DDN DIFGSM EAD FAB FABT FGSM FMN JSMA LBFGS MIFGSM NES NIFGSM ODIPGD PDGD PDPGD PGD RFGSM "
         "SINIFGSM SPSA TIFGSM VFGA VMIFGSM ZOO AdvGAN Attack AutoAttack AutoMinimal Bandits Boundary BrendelBethge "
         "CarliniWagner CarliniWagnerL0 CarliniWagnerLinf Cascade DeepFool EachTarget FewPixels Forged Generative GeoDA "
-        "HopSkipJump OutputDiversified RandomSearch RayS Repeat SigmaZero SimBA SmallestOf SmallestRadius SparseFool "
-        "SparseRS SparseRSPatch SpatialSearch Square Substitute Substituted SuperDeepFool TrustRegion Universal "
-        "UniversalDeepFool UniversalGradient Via adaptive forge"
+        "HopSkipJump OutputDiversified PartialNES RandomSearch RayS Repeat SigmaZero SimBA SmallestOf SmallestRadius "
+        "SparseFool SparseRS SparseRSPatch SpatialSearch Square Substitute Substituted SuperDeepFool TrustRegion "
+        "Universal UniversalDeepFool UniversalGradient Via adaptive forge"
     ),
     "struthio.audit": "Audit audit",
     "struthio.certify": "Certificate SmoothCertificate SmoothedModel bounds certify lipschitz_radius",
@@ -264,6 +265,7 @@ __all__ = [
     "NearestNeighbours",
     "Normalize",
     "OutputDiversified",
+    "PartialNES",
     "Passes",
     "Patch",
     "RandomSearch",

@@ -134,22 +134,8 @@ def outputs(out: object, rows: int) -> None:
         raise UserError(f"the model returned {out.dtype}; scores in floating point are needed: return out.float().")
 
 
-def misfit(error: Exception, x: Tensor) -> UserError | None:
-    """What a model that failed on x cannot take: its shape, dtype or device. None where it is something else."""
-    message = str(error).strip().partition("\n")[0]
-    given = f"the model cannot take inputs of shape {tuple(x.shape)}, {x.dtype} on {x.device}: {message}."
-    if any(words in message for words in ("channels", "size mismatch", "shapes cannot be multiplied", "Expected 3D")):
-        return UserError(
-            f"{given} Give it the channels and the size that it was made for ([n, channels, height, width], a batch), "
-            "or put the conversion into the model."
-        )
-    if any(words in message for words in ("should be the same", "same dtype", "same device")):
-        return UserError(f"{given} Bring both to one dtype and device, such as model.float().to(x.device).")
-    return None
-
-
-def classes(labels: Tensor, rows: int, what: str) -> None:
-    """Refuse class numbers that are not one whole number for each row."""
+def classes(labels: Tensor, rows: int, what: str, device: object = None) -> None:
+    """Refuse class numbers that are not one whole number for each row, on this device where one is given."""
     from torch import Tensor, int64, is_inference_mode_enabled
 
     if not isinstance(labels, Tensor):
@@ -164,6 +150,14 @@ def classes(labels: Tensor, rows: int, what: str) -> None:
         raise UserError(f"{what} come from torch.inference_mode, which gradients refuse: take {what}.clone().")
     if labels.dtype != int64:
         raise UserError(f"{what} are {labels.dtype}; whole class numbers (torch.int64) are needed: {what}.long().")
+    if device is not None:
+        beside(labels, device, what)
+
+
+def beside(given: Tensor, device: object, what: str) -> None:
+    """Refuse what lies on another device than the inputs."""
+    if given.device != device:
+        raise UserError(f"{what} are on {given.device}, but x is on {device}. Bring them there: {what}.to(x.device).")
 
 
 def mode(model: object) -> None:
@@ -179,6 +173,17 @@ def mode(model: object) -> None:
                 f"the model is in training mode: its {type(part).__name__} {name!r} would answer differently for the "
                 "same input, and batch statistics would be changed. Call model.eval() first."
             )
+
+
+def no_inference_mode() -> None:
+    """Refuse to take gradients under torch.inference_mode, which forgets what they would be taken of."""
+    from torch import is_inference_mode_enabled
+
+    if is_inference_mode_enabled():
+        raise UserError(
+            "gradients are needed, and the call is made under torch.inference_mode, where there are none. Make it "
+            "outside of that, or under torch.no_grad(), within which attacks take their gradients all the same."
+        )
 
 
 def enough_classes(out: Tensor, needed: int, loss: str, instead: str) -> None:
@@ -208,10 +213,10 @@ def not_negative(value: float, name: str) -> None:
         raise UserError(f"{name} is {value:g}; it must be at least 0.")
 
 
-def count(value: int, name: str) -> None:
-    """Refuse what is not a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{name} is {value!r}; a whole number of at least 1 is needed.")
+def count(value: int, name: str, least: int = 1) -> None:
+    """Refuse what is not a whole number of at least 1, or of at least another."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{name} is {value!r}; a whole number of at least {least} is needed.")
 
 
 def whole(value: int, name: str) -> None:

@@ -26,6 +26,19 @@ def _answered(outputs: Tensor) -> Tensor:
     return ~outputs.isnan().any(1)
 
 
+def _further(first: Tensor, second: Tensor) -> Tensor:
+    """The smaller of two scores, with a slope that blends both where they are about equal, [n].
+
+    The slope of a minimum jumps from one side to the other: a search zigzags across the ridge where both are equal and
+    gets nowhere along it. Here it is the mean of both slopes on the ridge and goes over to that of the smaller score as
+    they part, in units of how far this one is from zero; so no scale of the loss counts. The value stays the minimum.
+    """
+    least = torch.minimum(first, second)
+    share = ((second - first) / least.abs().clamp(min=1e-12)).sigmoid().nan_to_num().detach()
+    mixed = share * first + (1 - share) * second
+    return torch.where(mixed.isfinite(), least.detach() + (mixed - mixed.detach()), least)
+
+
 @dataclass(frozen=True)
 class Untargeted:
     """Any class but the label.
@@ -40,9 +53,9 @@ class Untargeted:
 
     def check(self, x: Tensor) -> None:
         """Raise UserError where there is not one whole class number a row."""
-        checks.classes(self.labels, len(x), "labels")
+        checks.classes(self.labels, len(x), "labels", x.device)
         if self.toward is not None:
-            checks.classes(self.toward, len(x), "leading targets")
+            checks.classes(self.toward, len(x), "leading targets", x.device)
 
     def success(self, outputs: Tensor) -> Tensor:
         """Rows whose strongest class is not the label, bool [n]."""
@@ -78,10 +91,10 @@ class Targeted:
 
     def check(self, x: Tensor) -> None:
         """Raise UserError where targets do not fit the rows, or are the true classes."""
-        checks.classes(self.targets, len(x), "targets")
+        checks.classes(self.targets, len(x), "targets", x.device)
         if self.labels is None:
             return
-        checks.classes(self.labels, len(x), "labels")
+        checks.classes(self.labels, len(x), "labels", x.device)
         same = (self.targets == self.labels).nonzero().flatten().tolist()
         if same:
             raise UserError(
@@ -121,6 +134,7 @@ class Drift:
     def check(self, x: Tensor) -> None:
         """Raise UserError where there is not one row of clean outputs for each input."""
         checks.outputs(self.outputs, len(x))
+        checks.beside(self.outputs, x.device, "outputs")
 
     def success(self, outputs: Tensor) -> Tensor:
         """Rows whose strongest class has changed, bool [n]."""
@@ -160,8 +174,8 @@ class Both:
         return self.first.success(outputs) & self.second.success(outputs)
 
     def score(self, loss: Loss, outputs: Tensor) -> Tensor:
-        """The smaller of the two scores, [n]."""
-        return torch.minimum(self.first.score(loss, outputs), self.second.score(loss, outputs))
+        """The smaller of the two scores, [n]; see `_further`."""
+        return _further(self.first.score(loss, outputs), self.second.score(loss, outputs))
 
     def check_outputs(self, outputs: Tensor) -> None:
         """Raise UserError where either goal does not fit the outputs."""
@@ -182,9 +196,12 @@ class Evade:
 
     Args:
         goal: what is wanted of the classes.
+        blend: whether the slope blends both where they are about equal, as a search wants it; False leaves it that of
+            the smaller one, which tells what a tiny step does.
     """
 
     goal: Goal
+    blend: bool = True
 
     def check(self, x: Tensor) -> None:
         """Raise UserError where the inner goal does not fit the rows."""
@@ -195,16 +212,17 @@ class Evade:
         return self.goal.success(outputs[:, :-1]) & (outputs.argmax(1) != outputs.shape[1] - 1) & _answered(outputs)
 
     def score(self, loss: Loss, outputs: Tensor) -> Tensor:
-        """The smaller of the inner score and the loss away from abstaining, [n]."""
+        """The smaller of the inner score and the loss away from abstaining, [n]; see `_further`."""
         last = torch.full((len(outputs),), outputs.shape[1] - 1, device=outputs.device)
-        return torch.minimum(self.goal.score(loss, outputs[:, :-1]), loss.away(outputs, last))
+        least = _further if self.blend else torch.minimum
+        return least(self.goal.score(loss, outputs[:, :-1]), loss.away(outputs, last))
 
     def check_outputs(self, outputs: Tensor) -> None:
         """Raise UserError where the inner goal does not fit the classes."""
         self.goal.check_outputs(outputs[:, :-1])
 
     def __getitem__(self, rows: Rows) -> Evade:
-        return Evade(self.goal[rows])
+        return Evade(self.goal[rows], self.blend)
 
 
 def abstains(model: object) -> bool:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from struthio import checks
+from struthio.checks import UserError
+from struthio.failed import OWN, failed
 from struthio.rows import Rows
 from struthio.types import Model
 
@@ -31,6 +33,16 @@ class Gone(Ended):
     """A model behind a wire that cannot be reached any more."""
 
 
+def ask(model: Model, x: Tensor) -> Tensor:
+    """The model's outputs on x [n, ...]; an error of its own comes out as Failed, unless memory ran out."""
+    try:
+        return model(x)
+    except (UserError, Ended, torch.OutOfMemoryError):
+        raise
+    except OWN as error:
+        raise failed(error, x) from error
+
+
 class Witness(Protocol):
     """Who sees every answer, and marks the rows that could not pay for a question."""
 
@@ -50,7 +62,8 @@ class Metered:
     ...
 
     A model with an attribute `cost` (how often it was really asked about each input of the last batch, int64 [n]) is
-    counted by that: an endpoint that remembers its answers, or had to ask twice.
+    counted by that: an endpoint that remembers its answers, or had to ask twice. Before each question its attribute
+    `allowed` is set to what the rows can pay, and rows whose answer is then NaN count as unable to.
 
     Args:
         model: any callable from a batch [n, ...] to outputs [n, classes].
@@ -73,13 +86,14 @@ class Metered:
     ) -> None:
         self.model, self.budget, self.witness = model, budget, witness
         self.first = [] if first is None else [first]
-        self.ids = torch.arange(rows, device=device)
+        self.ids, self.whole = torch.arange(rows, device=device), True
         self.forwards = torch.zeros(rows, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(rows, dtype=torch.int64, device=device)
 
     def __getitem__(self, rows: Rows) -> Metered:
         part = object.__new__(Metered)
-        part.__dict__.update(self.__dict__, ids=self.ids[rows])
+        whole = self.whole and isinstance(rows, slice) and rows == slice(None)
+        part.__dict__.update(self.__dict__, ids=self.ids[rows], whole=whole)
         return part
 
     def over(self, model: Model) -> Metered:
@@ -108,7 +122,11 @@ class Metered:
             return self._ask_who_can_pay(x, asked, left, self.witness)
         if bool((left < asked).any()):
             raise self._spent(int((left < asked).sum()))
-        return self._ask(x, asked)
+        out = self._ask(x, asked, left)
+        unpaid = self._unpaid(out, asked)
+        if bool(unpaid.any()):
+            raise self._spent(int(unpaid.sum()))
+        return out
 
     def _spent(self, rows: int) -> BudgetSpent:
         return BudgetSpent(f"the budget of {self.budget} forwards a row is spent for {rows} rows")
@@ -117,7 +135,7 @@ class Metered:
         witness.cut[self.ids] |= left <= asked
         paying = ~witness.cut[self.ids]
         if bool(paying.all()):
-            return self._ask(x, asked)
+            return self._answered(x, asked, left, witness)
         if witness.outputs is None or bool(witness.cut.all()):
             raise self._spent(int(witness.cut.sum()))
         nothing = 0 * x.flatten(1)[:, :1].nan_to_num()  # zeros through which a gradient passes, and is zero
@@ -125,20 +143,32 @@ class Metered:
         if not bool(paying.any()):
             return out
         some = paying.repeat(asked).nonzero().flatten()
-        return out.index_copy(0, some, self[paying]._ask(x[some], asked).to(out.dtype))
+        return out.index_copy(0, some, self[paying]._answered(x[some], asked, left[paying], witness).to(out.dtype))
 
-    def _ask(self, x: Tensor, asked: int) -> Tensor:
+    def _answered(self, x: Tensor, asked: int, left: Tensor, witness: Witness) -> Tensor:
+        """Ask for rows that can pay once; those that then cannot pay for a repetition are cut, and get zeros."""
+        out = self._ask(x, asked, left - 1)
+        unpaid = self._unpaid(out, asked)
+        witness.cut[self.ids] |= unpaid
+        return out.masked_fill(unpaid.repeat(asked)[:, None], 0) if bool(unpaid.any()) else out
+
+    def _unpaid(self, out: Tensor, asked: int) -> Tensor:
+        """Rows of which a model behind a wire left an input unanswered, bool [rows]."""
+        if not hasattr(self.model, "allowed"):
+            return torch.zeros_like(self.ids, dtype=torch.bool)
+        return out.isnan().any(1).reshape(asked, -1).any(0)
+
+    def _ask(self, x: Tensor, asked: int, pays: Tensor | None = None) -> Tensor:
+        """The outputs, counted; each row pays for so many questions at most where `pays` [rows] is given."""
+        if pays is not None and hasattr(self.model, "allowed"):
+            self.model.allowed = (pays // asked).repeat(asked)
         try:
-            out = self.model(x)
+            out = ask(self.model, x)
         except Ended as ended:
             self._count(asked, 0)
             if ended.outputs is not None and self.witness is not None:
                 self.witness.see(self.ids, x, ended.outputs)
             raise
-        except RuntimeError as error:
-            if (misfit := checks.misfit(error, x)) is None:
-                raise
-            raise misfit from error
         self._count(asked, asked)
         checks.outputs(out, len(x))
         while self.first:
@@ -152,9 +182,15 @@ class Metered:
     def _count(self, asked: int, unless_told: int) -> None:
         cost = getattr(self.model, "cost", None)
         if isinstance(cost, Tensor) and len(cost) == asked * len(self.ids):
-            self.forwards[self.ids] += cost.to(self.ids.device).reshape(asked, -1).sum(0)
+            self._add(self.forwards, cost.to(self.ids.device).reshape(asked, -1).sum(0))
         else:
-            self.forwards[self.ids] += unless_told
+            self._add(self.forwards, unless_told)
 
     def _count_backward(self, asked: int) -> None:
-        self.backwards[self.ids] += asked
+        self._add(self.backwards, asked)
+
+    def _add(self, counts: Tensor, asked: int | Tensor) -> None:
+        if self.whole:  # the usual case, and many times as quick as picking all rows
+            counts += asked
+        else:
+            counts[self.ids] += asked

@@ -21,6 +21,7 @@ class Result:
         score: the margin by which the goal is reached (above 0) or missed (below 0), in logits, [n].
         forwards: how often the model was asked about each row, int64 [n].
         backwards: how often a gradient was taken for each row, int64 [n].
+        predicted: the strongest class on `x_adv`, int64 [n]; -1 where a model behind a wire never answered.
     """
 
     x_adv: Tensor
@@ -29,6 +30,7 @@ class Result:
     score: Tensor
     forwards: Tensor
     backwards: Tensor
+    predicted: Tensor
 
     def __len__(self) -> int:
         return len(self.success)

@@ -121,6 +121,15 @@ def test_every_question_to_a_prepared_model_is_counted_too():
     assert fast.backwards + given.backwards == int(result.backwards.sum())
 
 
+def test_a_copy_that_keeps_its_promise_is_asked_again_only_where_rounding_could_decide():
+    threat = st.Linf(1e-6)
+    lost = -st.FGSM()(NET, X, GOAL, threat).score
+    fast = Prepared(NET, NET)
+    for fast.tolerance in (0.0, float(lost.median()) / 20, 1e3):  # no output is above 1
+        rounding = 20 * fast.tolerance * NET(X).abs().amax(1).clamp(min=1)
+        assert st.FGSM()(fast, X, GOAL, threat).forwards.tolist() == [2 + bool(near) for near in lost < rounding]
+
+
 class Noisy(nn.Module):
     """A model with randomness of its own, from torch's global state."""
 

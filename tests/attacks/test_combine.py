@@ -204,6 +204,7 @@ def test_norms_are_those_of_the_attacks_inside(attack):
     [
         lambda: st.Cascade(()),
         lambda: st.SmallestOf(()),
+        lambda: st.SmallestOf((st.FMN(),), last=st.FMN()),  # which takes no start
         lambda: st.Repeat(WEAK, 0),
         lambda: st.EachTarget(WEAK, 0),
         lambda: st.SmallestRadius(WEAK, steps=0),

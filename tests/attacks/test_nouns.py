@@ -14,6 +14,16 @@ MODEL, GOAL, THREAT = nn.Identity(), st.Untargeted(Y), st.Linf(0.1)
     ("arguments", "words"),
     [
         (("zoo:digits-cnn", X, GOAL, THREAT), r"the model is a str; .*st\.load"),
+        (
+            (MODEL, X, st.Untargeted(Y.to("meta")), THREAT),
+            r"labels are on meta, but x is on cpu.*labels\.to\(x\.device\)",
+        ),
+        ((MODEL, X, st.Targeted(Y.to("meta")), THREAT), "targets are on meta"),
+        ((MODEL, X, st.Drift(X.to("meta")), THREAT), "outputs are on meta"),
+        (
+            (lambda x: x.view(2, 3), X[[0, 0, 0]], st.Untargeted(Y[[0, 0, 0]]), THREAT),
+            r"let it take any, as in x\.flatten",
+        ),
         ((nn.Identity, X, GOAL, THREAT), "the model is the class Identity itself"),
         ((MODEL, X.numpy(), GOAL, THREAT), "x is a ndarray; .*torch.from_numpy"),
         ((MODEL, X, Y, THREAT), r"the goal is a Tensor; .*st\.Untargeted"),
@@ -42,3 +52,45 @@ def test_rows_from_inference_mode():
     assert len(st.FGSM()(MODEL, x, GOAL, THREAT)) == 2
     with pytest.raises(st.UserError, match=r"labels\.clone\(\)"):
         st.FGSM()(MODEL, X, st.Untargeted(labels), THREAT)
+
+
+@pytest.mark.parametrize("attack", [st.PGD(steps=1), st.DeepFool(steps=1)])
+def test_a_call_under_inference_mode_is_told_of_it(attack):
+    with torch.inference_mode(), pytest.raises(st.UserError, match=r"torch\.no_grad\(\)"):
+        attack(MODEL, X, GOAL, st.L2(0.1))
+    with torch.inference_mode():
+        assert len(st.RandomSearch(queries=2)(MODEL, X, GOAL, THREAT)) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, IndexError, KeyError, AssertionError])
+def test_a_model_that_fails_on_the_way_is_told_with_its_place(error):
+    asked = []
+
+    def fails(x):
+        asked.append(len(x))
+        if len(asked) == 3:
+            raise error("odd")
+        return x
+
+    with pytest.raises(st.UserError, match=r"failed on inputs of shape \(2, 3\).*odd.*test_nouns.py, line \d+") as told:
+        st.PGD(steps=9, keep="best")(fails, X, GOAL, THREAT)
+    assert isinstance(told.value.__cause__, error)
+    assert isinstance(told.value, RuntimeError)
+
+
+def test_memory_that_ran_out_is_left_to_those_who_know_what_to_do():
+    def full(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        st.PGD(steps=1)(full, X, GOAL, THREAT)
+
+
+def test_a_backward_that_fails():
+    def overwrites(x):
+        half = x.sigmoid()
+        half.mul_(2)
+        return half
+
+    with pytest.raises(st.UserError, match="modified by an inplace operation"):
+        st.PGD(steps=1)(overwrites, X, GOAL, THREAT)

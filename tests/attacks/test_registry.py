@@ -24,6 +24,16 @@ def test_names():
         make("pgd", step_size=3)
 
 
+def test_no_whole_number_may_be_a_fraction():
+    kinds = [*map(attack_class, ATTACKS), st.Repeat, st.EachTarget, st.Substitute, st.Averaged, st.Translated]
+    for kind in kinds:
+        for option in dataclasses.fields(kind):
+            if option.type in ("int", "int | None"):
+                given = {"attack": st.FGSM()} if "attack" in kind.__dataclass_fields__ else {}
+                with pytest.raises(UserError, match="1.5; a whole number"):
+                    kind(**given, **{option.name: 1.5})
+
+
 def test_every_attack_is_listed_or_made_of_others():
     """Being listed is being tested, so whoever forgets the line is told here."""
     listed = {attack_class(name) for name in ATTACKS}

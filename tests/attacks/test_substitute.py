@@ -61,14 +61,16 @@ def test_limits_cut_new_inputs():
 
 
 def test_the_reservoir_adds_no_more_than_it_holds():
-    found = list(replace(QUICK, most=30).each_round(ORACLE, X))
-    assert [len(part.x) for part in found] == [20, 40, 70, 100]
+    """Papernot et al., 2016: n * 2^sigma + kappa * (rho - sigma) labels."""
+    for doublings, sizes in ((1, [20, 40, 70, 100]), (2, [20, 40, 80, 110])):
+        found = replace(QUICK, most=30, doublings=doublings).each_round(ORACLE, X)
+        assert [len(part.x) for part in found] == sizes
 
 
 def test_every_input_has_the_same_chance_in_the_reservoir():
     generator = st.RowGenerator.seeded(0, torch.arange(10))
     chosen = torch.stack(
-        [torch.bincount(replace(QUICK, most=4)._parents(generator.fold(turn)), minlength=10) for turn in range(600)]
+        [torch.bincount(replace(QUICK, most=4)._parents(generator.fold(turn), 4), minlength=10) for turn in range(600)]
     )
     assert (chosen.sum(1) == 4).all()
     assert (chosen.double().mean(0) - 0.4).abs().max() < 0.08
@@ -83,7 +85,7 @@ def test_the_step_turns_round_after_each_period():
             steps.append(float(net[1].weight.detach()[labels[0]].sign() @ (moved - x)[0].flatten() / 48))
             return moved
 
-    Watched(rounds=6, epochs=1, period=2, most=5, network=linear, box=None).train(ORACLE, X)
+    Watched(rounds=6, epochs=1, period=2, most=5, doublings=0, network=linear, box=None).train(ORACLE, X)
     assert steps == pytest.approx([0.1, 0.1, -0.1, -0.1, 0.1])
 
 
@@ -197,6 +199,7 @@ def test_networks_fit_any_input():
         ({"period": 0}, "period"),
         ({"batch": 0}, "batch"),
         ({"most": 0}, "most"),
+        ({"doublings": -1}, "doublings"),
         ({"lr": 0.0}, "lr"),
         ({"step": 0.0}, "step"),
     ],

@@ -231,7 +231,7 @@ class Lenient(Honest):
 
     def __call__(self, model, x, goal, threat, generator=0):
         n = len(x)
-        return st.Result(x, torch.zeros(n, dtype=torch.bool), *[torch.zeros(n)] * 4)
+        return st.Result(x, torch.zeros(n, dtype=torch.bool), *[torch.zeros(n)] * 5)
 
 
 BAD = {

@@ -5,7 +5,9 @@ import torch
 
 from struthio.defenses.training import Course
 from struthio.detectors import Detector
-from struthio.detectors.binary import BinaryLayer
+from struthio.detectors.binary import BinaryInput, BinaryLayer
+from struthio.detectors.consistency import Consistency
+from struthio.detectors.dropout import DropoutUncertainty
 from struthio.detectors.gan import Discriminator
 from struthio.detectors.kernel_density import KernelDensity
 from struthio.detectors.magnet import ReconstructionDivergence, ReconstructionError
@@ -16,12 +18,16 @@ from struthio.testing import BrokenPromise, check_detector, detector_promises
 
 PROMISES = detector_promises()
 QUICK = {
-    "discriminator": lambda: Discriminator(epochs=6),
-    "reconstruction-error": lambda: ReconstructionError(1, (16, "average", 16), 0.05, Course(20, 32, 0.02)),
-    "reconstruction-divergence": lambda: ReconstructionDivergence(1, (8,), 0.05, Course(8, 32, 0.02)),
+    "binary-input": lambda: BinaryInput(Course(epochs=2)),
+    "discriminator": lambda: Discriminator(epochs=3, width=32),
+    "reconstruction-error": lambda: ReconstructionError(4, (4,), 0.05, Course(6, 32, 0.02)),
+    "reconstruction-divergence": lambda: ReconstructionDivergence(1, (4,), 0.05, Course(4, 32, 0.02)),
+    "consistency": lambda: Consistency(passes=5),
+    "dropout-uncertainty": lambda: DropoutUncertainty(passes=5),
+    "kernel-density": lambda: KernelDensity(passes=5),
 }
 VARIED = {
-    "binary-layer, dynamic": lambda: BinaryLayer(("2",), dynamic=0.1, steps=3, course=Course(epochs=4)),
+    "binary-layer, dynamic": lambda: BinaryLayer(("2",), dynamic=0.1, steps=2, course=Course(epochs=1, lr=3e-3)),
     "kernel-density, without dropout": lambda: KernelDensity(passes=0),
     "mahalanobis, a step": lambda: Mahalanobis(("2",), magnitude=0.01),
     "pca-tail, white": lambda: PCATail(whiten=True),

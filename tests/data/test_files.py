@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from struthio.checks import UserError
 from struthio.data.files import replacing, writable_folder
@@ -49,3 +51,12 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
 def test_a_disk_that_fills_under_safetensors(tmp_path):
     with pytest.raises(UserError, match="disk not full"), replacing(tmp_path / "a.safetensors"):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes of POSIX")
+def test_who_may_read_new_files_may_read_these(tmp_path):
+    """safetensors makes files that their owner alone may read."""
+    (tmp_path / "usual").touch()
+    with replacing(tmp_path / "a.safetensors") as beside:
+        save_file({"a": torch.ones(1)}, beside)
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode

@@ -153,14 +153,15 @@ def test_the_environment_changes_no_way(service, url, monkeypatch):
     ],
 )
 def test_attacks_find_over_the_wire_what_they_find_beside_it(service, url, form, attack, threat, options):
-    near = attack(st.scores_only(NET) if form == "scores" else st.labels_only(NET), X, GOAL, threat, 1)
+    x, goal = X[6:], GOAL[6:]
+    near = attack(st.scores_only(NET) if form == "scores" else st.labels_only(NET), x, goal, threat, 1)
     model = st.Endpoint(f"{url}/{form}", **options)
-    far = attack(model, X, GOAL, threat, 1)
+    far = attack(model, x, goal, threat, 1)
     assert far.success.sum() >= max(1, int(near.success.sum()) - 1)  # rounding of other batch sizes may tip a row
     assert service.inputs == model.asked == int(far.forwards.sum())
     assert int(far.forwards.sum()) < int(near.forwards.sum())  # the judge's question was a repetition
     with torch.no_grad():
-        assert torch.equal(far.success, GOAL.success(NET(far.x_adv)))
+        assert torch.equal(far.success, goal.success(NET(far.x_adv)))
 
 
 def test_gradients_can_be_estimated(service, url):
@@ -184,6 +185,30 @@ def test_both_budgets_are_kept(service, url):
     assert service.inputs == model.asked <= 100
     each = st.Square(queries=1000)(st.Endpoint(f"{url}/scores"), X, GOAL, st.Linf(0.02), 1, budget=9)
     assert int(each.forwards.max()) <= 9
+
+
+@pytest.mark.parametrize("plan", [["answer", "fail"], ["answer", "fail", "fail"], ["fail", "answer"]])
+def test_what_is_put_again_is_in_the_budget_of_its_row(service, url, plan):
+    service.plan = plan * 50
+    result = st.Square(queries=1000)(st.Endpoint(f"{url}/scores"), X, GOAL, st.Linf(0.02), 1, budget=9)
+    assert service.inputs == int(result.forwards.sum())
+    assert 6 <= int(result.forwards.max()) <= 9
+    with torch.no_grad():
+        assert torch.equal(result.success, GOAL.success(NET(result.x_adv)))
+
+
+def test_a_row_that_cannot_pay_for_a_repetition_does_not_hold_the_others_up(service, url):
+    """Row 1 may be sent once, and its only question fails; the others are answered."""
+    service.plan = ["fail"]
+    model = st.Endpoint(f"{url}/scores")
+    model.allowed = torch.tensor([2, 1, 3])
+    outputs = model(X[:3])
+    assert outputs.isnan().any(1).tolist() == [False, True, False]
+    assert (model.cost.tolist(), service.inputs) == ([2, 1, 2], 5)
+    service.plan = ["fail"]
+    model.allowed = torch.tensor([1])
+    assert model(X[5:6]).isnan().all()
+    torch.testing.assert_close(model(X[:3])[1], OUTPUTS[1])  # the next call knows of no limit
 
 
 # ---- a service that is ill
@@ -239,6 +264,9 @@ def test_what_does_not_pass_is_gone(service, url, plan, words):
         ("say <html>", "no JSON"),
         ("say " + "[" * 100_000, "no JSON"),
         ("say {}", "no field 'scores'"),
+        ('say {"a": {"of": [[1, 2]], "by": "us"}}', "parse='a.of' \\(--answer\\)"),
+        ('say {"results": [{"score": [1, 2]}]}', "parse='results.\\*.score'"),
+        ('say {"error": "no model"}', "it has 'error'. It holds no numbers"),
         ('say {"score": [1, 2]}', "it has 'score'"),
         ("say null", "where numbers are needed"),
         ('say {"scores": "many"}', "where numbers are needed"),
@@ -247,8 +275,9 @@ def test_what_does_not_pass_is_gone(service, url, plan, words):
         ('say {"scores": ' + json.dumps([[1.0]] * 12) + "}", "at least two classes"),
         ('say {"scores": ' + json.dumps([1] * 12) + "}", "outputs='labels'"),
         ('say {"scores": ' + json.dumps([[1, None]] * 12) + "}", "where numbers are needed"),
-        ('say {"scores": ' + json.dumps([[1, math.nan]] * 12) + "}", "NaN or infinity"),
+        ('say {"scores": ' + json.dumps([[1, math.nan]] * 12) + "}", "NaN, infinity"),
         ('say {"scores": ' + json.dumps([["1", "2"]] * 12) + "}", "where numbers are needed"),
+        ('say {"scores": ' + json.dumps([[1e300, 2]] * 12) + "}", "beyond 3e38"),
     ],
 )
 def test_odd_answers_are_mistakes_and_not_asked_again(service, url, word, words):
@@ -260,7 +289,14 @@ def test_odd_answers_are_mistakes_and_not_asked_again(service, url, word, words)
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [([12] * 12, "class 12"), ([-1] * 12, "class -1"), ([0.5] * 12, "no class numbers"), ([[1, 2]] * 12, "scores")],
+    [
+        (["12"] * 12, "class 12"),
+        (["a cat"] * 12, r"'a cat', which is none of the 10 classes: classes=\[names\]"),
+        ([12] * 12, "class 12"),
+        ([-1] * 12, "class -1"),
+        ([0.5] * 12, "no class numbers"),
+        ([[1, 2]] * 12, "scores"),
+    ],
 )
 def test_odd_labels(service, url, answer, words):
     service.plan = ["say " + json.dumps(answer)]

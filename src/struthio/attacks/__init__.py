@@ -33,6 +33,7 @@ from struthio.attacks.queries.few_pixels import FewPixels
 from struthio.attacks.queries.geoda import GeoDA
 from struthio.attacks.queries.hop_skip_jump import HopSkipJump
 from struthio.attacks.queries.nes import NES, SPSA
+from struthio.attacks.queries.nes_partial import PartialNES
 from struthio.attacks.queries.random_search import RandomSearch
 from struthio.attacks.queries.rays import RayS
 from struthio.attacks.queries.simba import SimBA
@@ -100,6 +101,7 @@ __all__ = [
     "GeoDA",
     "HopSkipJump",
     "OutputDiversified",
+    "PartialNES",
     "RandomSearch",
     "RayS",
     "Repeat",

@@ -48,8 +48,9 @@ def ascend(
     """
     check_finite(threat)
     task = Task.whole(model, x, goal, threat, generator)
-    best = Best(threat.zero(x))
-    z = threat.project(x, threat.zero(x) if start is None else start)
+    still = threat.zero(x)
+    best = Best(still)
+    z = still if start is None else task.project(start)
     state = {"length": torch.broadcast_to(_number(threat.reach, x) * _number(step, x), (len(x),)), **rule.start(z)}
     for _ in range(steps):
         length = per_row(state["length"], z)
@@ -65,7 +66,7 @@ def ascend(
                     break
         way, remembered = rule.direction(grad, _nearby(task, gradient, loss, z), state)
         state = {**state, **remembered}
-        z = task.threat.project(task.x, z + length * task.threat.steepest(task.x, z, way))
+        z = task.project(z + length * task.threat.steepest(task.x, z, way))
     if keep == "last":
         return threat.apply(x, z)
     if len(task):

@@ -89,10 +89,10 @@ class APGD(Attack):
         return walk.end()
 
     def _move(self, task: Task, state: State, fresh: float) -> State:
-        x, threat, z, last = task.x, task.threat, state["z"], state["last"]
-        way = threat.steepest(x, z, state["grad"])
-        ahead = threat.project(x, z + per_row(state["step"] * threat.reach, z) * way)
-        mixed = threat.project(x, z + fresh * (ahead - z) + (1 - fresh) * (z - last))
+        threat, z, last = task.threat, state["z"], state["last"]
+        way = threat.steepest(task.x, z, state["grad"])
+        ahead = task.project(z + per_row(state["step"] * threat.reach, z) * way)
+        mixed = task.project(z + fresh * (ahead - z) + (1 - fresh) * (z - last))
         return {**state, "z": mixed, "last": z}
 
     def _halve(self, state: State, interval: int) -> State:

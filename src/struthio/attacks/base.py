@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from struthio.result import Result
 from struthio.rows import RowGenerator, as_generator
 from struthio.types import Goal, Model, Threat
 
+ROUNDINGS = 20  # times the tolerance of a prepared model, to be on the safe side
 NORMS = ("linf", "l2", "l1", "l0", "patch", "spatial")
 
 
@@ -73,6 +75,8 @@ class Attack:
             Ended: where a model behind a wire answers nothing at all (later on, the attack ends with what it has).
         """
         check_nouns(model, x, goal, threat, getattr(self, "loss", None))
+        if self.access == "gradients":
+            checks.no_inference_mode()
         x = usable(x)
         goal.check(x)
         threat.check(x)
@@ -88,11 +92,12 @@ class Attack:
             judge = meter.over(given)
             outputs = _ask(judge, x_adv)
             if given is not model:
-                again = _refuted(meter, x_adv, goal, goal.success(outputs))
+                again = _refuted(meter, x_adv, goal, outputs, getattr(model, "tolerance", math.inf))
                 if len(again):
                     part = judge[again], x[again], goal[again], threat[again], rows[again].fold(1)
-                    x_adv[again] = self.search(*part).detach()
-                    outputs[again] = _ask(judge[again], x_adv[again])
+                    found = self.search(*part).detach()
+                    x_adv = x_adv.index_copy(0, again, found)
+                    outputs = outputs.index_copy(0, again, _ask(judge[again], found))
         return _result(x, x_adv, outputs, goal, threat, meter)
 
     def _with_what_it_has(
@@ -117,6 +122,7 @@ def _result(x: Tensor, x_adv: Tensor, outputs: Tensor, goal: Goal, threat: Threa
         score=goal.score(Margin(), outputs),
         forwards=meter.forwards,
         backwards=meter.backwards,
+        predicted=outputs.argmax(1).masked_fill(outputs.isnan().all(1), -1),
     )
 
 
@@ -126,9 +132,13 @@ def _ask(model: Metered, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _refuted(fast: Metered, x_adv: Tensor, goal: Goal, success: Tensor) -> Tensor:
-    """Rows that only the prepared model calls won: its rounding, not the attack, won them."""
-    lost = (~success).nonzero().flatten()
+def _refuted(fast: Metered, x_adv: Tensor, goal: Goal, outputs: Tensor, tolerance: float) -> Tensor:
+    """Rows that only the prepared model calls won: its rounding, not the attack, won them.
+
+    It is asked about those alone that the model as given calls lost by no more than rounding can do.
+    """
+    rounding = ROUNDINGS * tolerance * outputs.abs().amax(1).clamp(min=1)
+    lost = (~goal.success(outputs) & (goal.score(Margin(), outputs) > -rounding)).nonzero().flatten()
     if not len(lost):
         return lost
     return lost[goal[lost].success(fast[lost](x_adv[lost]))]

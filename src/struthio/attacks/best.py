@@ -14,19 +14,23 @@ class Best:
     """
 
     def __init__(self, value: Tensor) -> None:
-        self.value = value.clone()
+        self.value = value  # never changed in place
         self.score = torch.full((len(value),), -torch.inf, device=value.device, dtype=torch.float64)
         self.won = torch.zeros(len(value), dtype=torch.bool, device=value.device)
 
     def offer(self, rows: Tensor, value: Tensor, score: Tensor, won: Tensor) -> Tensor:
-        """Offer values for some rows (their numbers); returns which of these were better, bool [len(rows)]."""
-        held, held_score = self.won[rows], self.score[rows]
+        """Offer values for some rows (their numbers, rising); returns which of them were better, bool [len(rows)]."""
+        every = len(rows) == len(self.value)
+        held, held_score = (self.won, self.score) if every else (self.won[rows], self.score[rows])
         better = (won & ~held) | ((won == held) & (score > held_score))
         changed = better.nonzero().flatten()
         if len(changed) == len(self.value):  # the usual step of a loop that climbs: nothing need be copied
             self.value = value
+        elif len(changed):
+            self.value = self.value.index_copy(0, changed if every else rows[changed], value[changed])
+        held_score, held = torch.where(better, score.to(self.score.dtype), held_score), held | won
+        if every:
+            self.score, self.won = held_score, held
         else:
-            self.value = self.value.index_copy(0, rows[changed], value[changed])
-        self.score[rows] = torch.where(better, score.to(self.score.dtype), held_score)
-        self.won[rows] = held | won
+            self.score[rows], self.won[rows] = held_score, held
         return better

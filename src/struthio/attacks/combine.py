@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,7 @@ from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
 from struthio.attacks.smallest import Smallest
+from struthio.attacks.task import Task
 from struthio.checks import UserError
 from struthio.goals import Evade, Untargeted
 from struthio.losses import Margin
@@ -31,7 +32,7 @@ def _in_turn(
     generator: RowGenerator,
 ) -> Tensor:
     """Run attacks one after another, each on the rows that all before it left; the last word is the given goal's."""
-    best = Best(x)
+    best = Best(x.clone())  # what comes out is the caller's, and x is too
     rows = torch.arange(len(x), device=x.device)
     for turn, (attack, towards) in enumerate(attempts):
         part = model[rows]
@@ -95,31 +96,47 @@ class SmallestOf(Attack):
 
     It is to smallest changes what `Cascade` is to a ball: no win ends the search. One attack given several times begins
     several times: SmallestOf((ALMA(), BrendelBethge(steps=200), BrendelBethge(steps=200))).
+
+    Args:
+        attacks: what is run.
+        last: an attack with a `start`, such as BrendelBethge, run in the end from the smallest win of all before.
     """
 
     paper: ClassVar[str] = ""
 
     attacks: tuple[Attack, ...]
+    last: Attack | None = None
 
     def __post_init__(self) -> None:
         if not self.attacks:
             raise UserError("SmallestOf was given no attacks; at least one is needed.")
+        if self.last is not None and "start" not in {field.name for field in fields(self.last)}:
+            raise UserError(f"last is {type(self.last).__name__}, which takes no start; take BrendelBethge, or None.")
 
     def fits(self, threat: Threat) -> None:
         """Raise UserError where an attack inside is not defined in the threat's norm."""
-        for attack in self.attacks:
+        for attack in (*self.attacks, *([self.last] if self.last else [])):
             attack.fits(threat)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The smallest win of all attacks."""
-        found, rows = Smallest(x), torch.arange(len(x), device=x.device)
+        found, task = Smallest(x), Task.whole(model, x, goal, threat, generator)
         for turn, attack in enumerate(self.attacks):
-            tried = attack.search(model, x, goal, threat, generator.fold(turn))
-            with torch.no_grad():
-                outputs = model(tried)
-            won = goal.success(outputs)
-            found.offer(rows, tried, threat.size(x, tried), goal.score(Margin(), outputs), won)
+            _offer(found, task, attack, turn)
+        if self.last is not None:
+            start = x.new_zeros(len(model.forwards), *x.shape[1:])  # one for each row of the whole call, as it is asked
+            start[model.ids] = found.value
+            _offer(found, task, replace(self.last, start=start), len(self.attacks))  # type: ignore[call-arg]
         return found.inside(x, threat)
+
+
+def _offer(found: Smallest, task: Task, attack: Attack, turn: int) -> None:
+    """What an attack comes to on all rows."""
+    tried = attack.search(task.model, task.x, task.goal, task.threat, task.generator.fold(turn))
+    with torch.no_grad():
+        outputs = task.model(tried)
+    won, size = task.goal.success(outputs), task.threat.size(task.x, tried)
+    found.offer(task.rows, tried, size, task.goal.score(Margin(), outputs), won)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from struthio.checks import UserError
 from struthio.data.pictures import jpeg_round_trip, on_levels, png_round_trip, read_picture, save_png
 from struthio.data.resize import Fit, to_channels, to_size
 from struthio.goals import Evade, Targeted, abstains
+from struthio.meter import ask
 from struthio.types import Goal, Model, Threat
 
 JPEG = (95, 75)  # the qualities that a result is tried at
@@ -165,7 +166,7 @@ def _target(goal: Goal) -> int | None:
 
 @torch.no_grad()
 def _ask(model: Model, x: Tensor) -> Tensor:
-    return model(x[None])
+    return ask(model, x[None])
 
 
 def _called(model: Model, outputs: Tensor) -> str:

@@ -54,10 +54,16 @@ ATTACKS: dict[str, str] = {
     "simba": "struthio.attacks.queries.simba:SimBA",
     "few-pixels": "struthio.attacks.queries.few_pixels:FewPixels",
     "nes": "struthio.attacks.queries.nes:NES",
+    "nes-partial": "struthio.attacks.queries.nes_partial:PartialNES",
     "spsa": "struthio.attacks.queries.nes:SPSA",
     "bandits": "struthio.attacks.queries.bandits:Bandits",
     "zoo": "struthio.attacks.queries.zoo:ZOO",
     "geoda": "struthio.attacks.queries.geoda:GeoDA",
+}
+
+UNIVERSAL: dict[str, str] = {  # one change for many inputs: fitted to rows before it is an attack
+    "universal-gradient": "struthio.attacks.shared_gradient:UniversalGradient",
+    "universal-deepfool": "struthio.attacks.shared_deepfool:UniversalDeepFool",
 }
 
 

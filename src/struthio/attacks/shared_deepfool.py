@@ -25,6 +25,9 @@ class UniversalDeepFool:
     turn onto the plane of each wall, from wherever the rows before have left it, which asks the model nothing. With
     `batch_size=1` this is the paper's algorithm. Fitting swings from pass to pass, so the best pass is kept.
 
+    It is weak where the radius is close to the distance of single rows from their walls: the steps of a few rows fill
+    the ball, and the projection of each undoes those before. `UniversalGradient` is not, and is then to be preferred.
+
         noise = UniversalDeepFool().fit(model, data.batches, Linf(10 / 255))
         noise.fooling(model, held_out.batches).rate
 
@@ -52,7 +55,7 @@ class UniversalDeepFool:
         checks.share(1 - self.unfooled, "1 - unfooled")
         checks.count(self.steps, "steps")
         checks.not_negative(self.overshoot, "overshoot")
-        checks.count(self.classes - 1, "classes, less the one to get away from,")
+        checks.count(self.classes, "classes", 2)
         checks.count(self.batch_size, "batch_size")
 
     def fit(

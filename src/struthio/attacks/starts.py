@@ -32,7 +32,7 @@ class OnSphere:
         p = getattr(task.threat, "p", None)
         eps = torch.as_tensor(task.threat.eps, dtype=z.dtype, device=z.device)
         z = z * per_row(eps / norm(z, torch.inf if p is None else p).clamp(min=1e-12), z)
-        return task.threat.project(task.x, z)
+        return task.project(z)
 
 
 @dataclass(frozen=True)
@@ -69,5 +69,5 @@ class OutputDiversified:
         for _ in range(self.steps):
             slope, _ = gradient(task.model, task.see, z, mixed, task.generator)
             way = task.threat.steepest(task.x, z, slope)
-            z = task.threat.project(task.x, z + per_row(self.step * task.threat.reach, z) * way)
+            z = task.project(z + per_row(self.step * task.threat.reach, z) * way)
         return z

@@ -13,7 +13,7 @@ from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.goals import Evade, Targeted, Untargeted, abstains
 from struthio.losses import Margin
-from struthio.meter import BudgetSpent, Ended
+from struthio.meter import BudgetSpent, Ended, Metered
 from struthio.result import Result
 from struthio.rows import RowGenerator
 from struthio.types import Goal, Model, Threat
@@ -31,10 +31,10 @@ class Attacked:
         x: the clean inputs [b, ...].
         labels: their true classes, int64 [b].
         correct: whether the clean input was classified as its label, bool [b].
-        result: the attack's Result. Rows whose goal the clean input reaches already were not attacked: size 0, no
-            cost but the one forward that showed it. Against a model that abstains the goal is to be reached unnoticed.
+        attacked: whether the clean input did not reach the goal already, bool [b].
+        result: the attack's Result. Rows that were not attacked have size 0 and no cost but the forward that showed it.
+            Against a model that abstains the goal is to be reached unnoticed.
         predicted: the class of the clean input, int64 [b].
-        predicted_adv: the class of the result, int64 [b]; -1 where a model behind a wire could not be asked.
         abstained: whether the model abstains from the result, which is then not wrong, bool [b].
     """
 
@@ -42,10 +42,15 @@ class Attacked:
     x: Tensor
     labels: Tensor
     correct: Tensor
+    attacked: Tensor
     result: Result
     predicted: Tensor
-    predicted_adv: Tensor
     abstained: Tensor
+
+    @property
+    def predicted_adv(self) -> Tensor:
+        """The class of the result, int64 [b]; -1 where a model behind a wire never answered."""
+        return self.result.predicted
 
 
 def stream(
@@ -83,6 +88,8 @@ def stream(
         one = partial(_one, attack, model, aim, threat, seed, share)
         yield from _split(one, ids, x, labels)
         done += len(ids)
+        if ended := getattr(getattr(model, "original", model), "ended", None):
+            raise ended
 
 
 def _share(model: Model, budget: int | None, rows: int | None) -> int | None:
@@ -134,9 +141,10 @@ def _one(
     labels: Tensor,
 ) -> Attacked:
     given = getattr(model, "original", model)
+    meter = Metered(given, len(x), budget, x.device)
     with torch.no_grad():
-        outputs = given(x)
-    checks.outputs(outputs, len(x))
+        outputs = meter(x)
+    spent = meter.forwards.clamp(min=1)  # an endpoint may have known the answer
     goal = aimed(given, aim, outputs, labels)
     goal.check_outputs(outputs)
     result = Result(
@@ -144,31 +152,22 @@ def _one(
         success=goal.success(outputs),
         size=torch.zeros(len(x), dtype=x.dtype, device=x.device),
         score=goal.score(Margin(), outputs),
-        forwards=torch.ones(len(x), dtype=torch.int64, device=x.device),
+        forwards=spent,
         backwards=torch.zeros(len(x), dtype=torch.int64, device=x.device),
+        predicted=outputs.argmax(1),
     )
-    predicted = outputs.argmax(1)
-    predicted_adv = predicted.clone()
-    rows = (~result.success).nonzero().flatten()
-    if len(rows):
+    predicted = result.predicted.clone()
+    attacked = ~result.success
+    rows, left = attacked.nonzero().flatten(), None if budget is None else budget - int(spent.max())
+    if len(rows) and left != 0:
         generator = RowGenerator.seeded(seed, ids[rows].to(x.device))
-        rest = {} if budget is None else {"budget": budget - 1}
+        rest = {} if left is None else {"budget": left}
         found = attack(model, x[rows], goal[rows], threat[rows], generator, **rest)
-        for name in ("x_adv", "success", "size", "score", "backwards"):
+        for name in ("x_adv", "success", "size", "score", "backwards", "predicted"):
             getattr(result, name)[rows] = getattr(found, name)
         result.forwards[rows] += found.forwards
-        predicted_adv[rows] = _classes(given, found)
-    abstained = (predicted_adv == outputs.shape[1] - 1) & abstains(given)
-    return Attacked(ids, x, labels, predicted == labels, result, predicted, predicted_adv, abstained)
-
-
-@torch.no_grad()
-def _classes(model: Model, found: Result) -> Tensor:
-    """The classes of what was found; -1 where a model that answers no more cannot be asked."""
-    try:
-        return model(found.x_adv).argmax(1)
-    except Ended:
-        return torch.full_like(found.forwards, -1)
+    abstained = (result.predicted == outputs.shape[1] - 1) & abstains(given)
+    return Attacked(ids, x, labels, predicted == labels, attacked, result, predicted, abstained)
 
 
 def aimed(model: Model, aim: Aim, outputs: Tensor, labels: Tensor) -> Goal:

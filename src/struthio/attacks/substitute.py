@@ -74,7 +74,8 @@ class Substituted:
 class Substitute:
     """Jacobian-based augmentation: inputs double each round, along the copy's slope of the class that the oracle named.
 
-    With 150 inputs and 6 rounds the oracle labels 150 * 2^5 = 4,800. The copy is trained on from round to round.
+    With 150 inputs and 6 rounds the oracle labels 150 * 2^5 = 4,800. The copy is trained on from round to round. The
+    reservoir (`most`) is of Papernot, McDaniel, Goodfellow, 2016, arXiv 1605.07277.
 
     Args:
         rounds: rho, how often the copy is trained; inputs are added between two rounds.
@@ -82,8 +83,10 @@ class Substitute:
         step: lambda, how far each value of a new input is from that of its parent, in units of the input; below 0 the
             first steps lead to where the named class is less likely.
         period: tau, after how many rounds the step changes its sign.
-        most: kappa, the most inputs added in a round, drawn from all with equal chances (the paper's reservoir: 400);
+        most: kappa, the most inputs added in a round, drawn from all with equal chances (the papers' reservoir: 400);
             None doubles them every round.
+        doublings: sigma, how often all inputs are doubled before `most` holds: n inputs cost
+            n * 2^doublings + most * (rounds - 1 - doublings) labels.
         lr: learning rate of Adam.
         batch: the most rows in a step of training.
         network: from the shape of an input and the number of classes to an untrained network.
@@ -97,6 +100,7 @@ class Substitute:
     step: float = 0.1
     period: int = 3
     most: int | None = None
+    doublings: int = 3
     lr: float = 1e-3
     batch: int = 128
     network: Network = small_network
@@ -107,6 +111,7 @@ class Substitute:
             checks.count(getattr(self, name), name)
         if self.most is not None:
             checks.count(self.most, "most")
+        checks.count(self.doublings, "doublings", 0)
         checks.positive(self.lr, "lr")
         checks.positive(abs(self.step), "the size of step")
 
@@ -161,7 +166,7 @@ class Substitute:
         for turn in range(self.rounds):
             with no_trace(rows.fold(turn)):
                 if turn:
-                    chosen = self._parents(rows.fold(turn))
+                    chosen = self._parents(rows.fold(turn), turn)
                     moved = self._moved(net, x[chosen], labels[chosen], turn - 1)
                     more = ask.labelled(moved, rows[chosen].fold(turn))
                     x, labels = torch.cat([x, more[0]]), torch.cat([labels, more[1]])
@@ -172,9 +177,9 @@ class Substitute:
             if ask.ended:
                 break
 
-    def _parents(self, rows: RowGenerator) -> Tensor:
-        """The rows from which new inputs are made: all, or `most` of them, in their order."""
-        if self.most is None or len(rows) <= self.most:
+    def _parents(self, rows: RowGenerator, turn: int) -> Tensor:
+        """The rows from which new inputs are made in this round, from 1: all, or `most` of them, in their order."""
+        if self.most is None or turn <= self.doublings or len(rows) <= self.most:
             return torch.arange(len(rows), device=rows.keys.device)
         return rows.uniform(dtype=torch.float64).argsort()[: self.most].sort().values
 

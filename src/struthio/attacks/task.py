@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -46,6 +46,12 @@ class Task:
     def see(self, z: Tensor) -> Tensor:
         """The inputs that the model gets for z."""
         return self.threat.apply(self.x, z)
+
+    @cached_property
+    def project(self) -> Callable[[Tensor], Tensor]:
+        """The nearest allowed z; of a ball, what does not depend on z is worked out once."""
+        about = getattr(self.threat, "about", None)
+        return partial(self.threat.project, self.x) if about is None else about(self.x)
 
     def slope(self, gradient: Gradient, loss: Loss, z: Tensor) -> tuple[Tensor, Tensor]:
         """The slope of the goal's score at z, and the outputs there."""

@@ -52,8 +52,13 @@ class Walk:
         if model.left is not None:
             self.left = self.left.minimum(model.left - 1).clamp(min=0)
 
-    @torch.no_grad()
     def ask(self, rows: Tensor, points: Tensor, radius: Tensor | float = math.inf) -> tuple[Tensor, Tensor]:
+        """Whether points near x win, bool [k * m], and the inputs that the model saw; see `look`."""
+        won, seen, _ = self.look(rows, points, radius)
+        return won, seen
+
+    @torch.no_grad()
+    def look(self, rows: Tensor, points: Tensor, radius: Tensor | float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
         """Ask about points near x, brought within a radius and the limits.
 
         Args:
@@ -62,15 +67,16 @@ class Walk:
             radius: one number, or one a point [k * m].
 
         Returns:
-            Whether each wins, bool [k * m], and the inputs that the model saw.
+            Whether each wins, bool [k * m], the inputs that the model saw, and its outputs.
         """
         task, crowd = self.task, rows.repeat(len(points) // len(rows))
         x, threat = task.x[crowd], task.threat[crowd].at(radius)
         seen = threat.apply(x, threat.project(x, points - x))
-        won = task.goal[crowd].success(task.model[rows](seen))
+        outputs = task.model[rows](seen)
+        won = task.goal[crowd].success(outputs)
         self.left[rows] -= len(points) // len(rows)
         self._keep(rows, seen, threat.size(x, seen).masked_fill(~won, torch.inf))
-        return won, seen
+        return won, seen, outputs
 
     def _keep(self, rows: Tensor, seen: Tensor, size: Tensor) -> None:
         least, which = size.reshape(-1, len(rows)).min(0)

@@ -1,4 +1,4 @@
-"""Write files so that they are either whole or absent, and learn early that a folder cannot be written."""
+"""Write files so that they are whole or absent, learn early that a folder cannot be written, and write in it alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from struthio.checks import UserError
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -32,16 +36,49 @@ def writable_folder(path: str | Path) -> Path:
     return folder
 
 
+def claim(folder: Path, name: str) -> Connection:
+    """The right to write in a folder, held until the connection is closed or its process dies in whatever way.
+
+    It is an exclusive transaction on an empty database: SQLite's own locks are there on every system, are not inherited
+    by child processes, and leave nothing behind to clear away.
+
+    Raises UserError where another process has it, and sqlite3.OperationalError where the file system knows no locks.
+
+    Args:
+        folder: which must be there.
+        name: of the empty file in it that is locked.
+    """
+    import sqlite3
+
+    lock = sqlite3.connect(folder / name, timeout=0, isolation_level=None)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        raise UserError(
+            f"another process is writing in {folder}. Wait until it has ended, or name another folder with -o."
+        ) from error
+    return lock
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    Whoever may read other new files may read this one: safetensors alone would keep it to the user.
 
     Raises UserError when the folder cannot be written or the disk is full.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        beside.touch()
+        mode = beside.stat().st_mode
+        beside.unlink()
         yield beside
+        os.chmod(beside, mode)
         os.replace(beside, path)
     except (OSError, SafetensorError) as error:  # the second is how safetensors tells of a full disk
         why = getattr(error, "strerror", None) or error

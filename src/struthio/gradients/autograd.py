@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from struthio.checks import UserError
+from struthio.checks import UserError, no_inference_mode
+from struthio.failed import failed
 from struthio.rows import RowGenerator
 from struthio.types import Model
 
@@ -40,7 +41,13 @@ class Autograd:
         score: Callable[[Tensor], Tensor],
         generator: RowGenerator,
     ) -> tuple[Tensor, Tensor]:
-        """The slope at z and the outputs there. Raises NoGradient where the model passes none."""
+        """The slope at z and the outputs there.
+
+        Raises:
+            NoGradient: where the model passes none.
+            UserError: under torch.inference_mode, or where the backward pass fails.
+        """
+        no_inference_mode()
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             try:
@@ -51,7 +58,16 @@ class Autograd:
                 raise
             grad = None
             if outputs.requires_grad:  # by its parameters alone, perhaps
-                (grad,) = torch.autograd.grad(score(outputs).sum(), z, allow_unused=True)
+                grad = _slope(score(outputs).sum(), z)
             if grad is None:
                 raise NoGradient
         return grad, outputs.detach()
+
+
+def _slope(gain: Tensor, z: Tensor) -> Tensor | None:
+    try:
+        return torch.autograd.grad(gain, z, allow_unused=True)[0]
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except RuntimeError as error:
+        raise failed(error, z) from error

@@ -116,7 +116,8 @@ class Translated:
 
     def __post_init__(self) -> None:
         checks.positive(self.sigma, "sigma")
-        if self.size < 1 or self.size % 2 == 0:
+        checks.count(self.size, "size")
+        if self.size % 2 == 0:
             raise UserError(f"the kernel's side is {self.size}; an odd number of at least 1 is needed.")
 
     def __call__(

@@ -6,12 +6,12 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from traceback import extract_tb
 from types import ModuleType
 
 from torch import nn
 
 from struthio.checks import UserError, near_misses
+from struthio.failed import raised
 from struthio.models.sklearn import SklearnScores, is_classifier
 
 RUN = "_struthio_user_"  # how the modules of files are called, before the name of the file
@@ -73,14 +73,6 @@ def run_file(path: str | Path) -> ModuleType:
     finally:
         sys.path.pop(0)
     return module
-
-
-def raised(error: BaseException) -> str:
-    """What went wrong in somebody else's code, in one line: the error, and the place nearest to it outside packages."""
-    text = str(error).strip().splitlines()
-    frames = [frame for frame in extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text[0] if text else ''}{place}"
 
 
 def _from_package(name: str) -> ModuleType:

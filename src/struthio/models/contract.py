@@ -9,8 +9,8 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.failed import failed
 from struthio.meter import Ended
-from struthio.models.code import raised
 from struthio.types import Model
 
 
@@ -79,7 +79,7 @@ def _ask(model: Model, x: Tensor) -> Tensor:
     except (UserError, Ended):
         raise
     except Exception as error:
-        raise checks.misfit(error, x) or UserError(f"the model failed: {raised(error)}.") from error
+        raise failed(error, x) from error
     if not torch.equal(asked, x):
         raise UserError("the model changes its input in place, and an attack reads it again: let it work on a copy.")
     return outputs

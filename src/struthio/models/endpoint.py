@@ -56,10 +56,14 @@ class Endpoint(nn.Module):
         asked: how many inputs were sent, all counted.
         unsure: how many of these the service may not have worked on.
         cost: how often each input of the last batch was sent, int64 [n].
+        allowed: how often each input of the next batch may be sent at most, int64 [n]; outputs are NaN where that was
+            not enough. None for no limit but `retries`. It is set by who keeps a budget for each row.
+        ended: why a question was given up for the first time, or None.
     """
 
     remote = True
     cost: Tensor
+    allowed: Tensor | None
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class Endpoint(nn.Module):
         for name, value in (("rate", rate), ("timeout", timeout)):
             if value is not None:
                 checks.positive(value, name)
-        checks.not_negative(retries, "retries")
+        checks.count(retries, "retries", 0)
         self.class_names = None if classes is None or isinstance(classes, int) else tuple(classes)
         self.classes = classes if classes is None or isinstance(classes, int) else len(classes)
         if outputs == "labels" and self.classes is None:
@@ -99,7 +103,8 @@ class Endpoint(nn.Module):
         self.input_size: tuple[int, ...] | None = None
         self._known: OrderedDict[bytes, Values] = OrderedDict()
         self._next = 0.0  # when the next request may go out
-        self.cost = torch.zeros(0, dtype=torch.int64)
+        self.cost, self.allowed = torch.zeros(0, dtype=torch.int64), None
+        self.ended: Ended | None = None
 
     @property
     def left(self) -> int | None:
@@ -109,21 +114,22 @@ class Endpoint(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [n, classes] for inputs [n, ...]. Raises BudgetSpent, Gone, or UserError for an odd answer."""
+        allowed, self.allowed = self.allowed, None
         values = self.request.values(x) if isinstance(self.request, Request) else x.detach().cpu().numpy()
         keys = [_key(row) if self.cache else place.to_bytes(8) for place, row in enumerate(values)]
         answers = {key: self._known[key] for key in keys if key in self._known}
         fresh = list({key: place for place, key in reversed(list(enumerate(keys))) if key not in answers}.values())
         fresh.sort()
         self.cost = torch.zeros(len(x), dtype=torch.int64)
+        most = [self.retries + 1] * len(x) if allowed is None else allowed.tolist()
         try:
             for start in range(0, len(fresh), self.batch):
-                places, before = fresh[start : start + self.batch], self.asked
-                try:
-                    rows = self._ask(values[places])
-                finally:
-                    self.cost[places] = (self.asked - before) // len(places)
-                answers.update((keys[place], row) for place, row in zip(places, rows, strict=True))
+                answered = self._ask(values, fresh[start : start + self.batch], most)
+                answers.update((keys[place], row) for place, row in answered.items())
+            if self.classes is None and not answers:
+                raise BudgetSpent(f"no row has questions left for {self.line.shown}.")
         except Ended as ended:
+            self.ended = self.ended or ended
             ended.outputs = self._outputs(keys, answers, x) if answers else None
             raise
         finally:
@@ -133,7 +139,7 @@ class Endpoint(nn.Module):
 
     def _outputs(self, keys: list[bytes], answers: dict[bytes, Values], x: Tensor) -> Tensor:
         """Answers as outputs, NaN where there is none."""
-        nothing = np.full_like(next(iter(answers.values())), np.nan)
+        nothing = np.full(self.classes or 0, np.nan)
         outputs = torch.from_numpy(np.stack([answers.get(key, nothing) for key in keys]))
         if self.outputs == "probabilities":
             outputs = outputs.clamp(min=FLOOR).log()
@@ -146,30 +152,41 @@ class Endpoint(nn.Module):
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    def _ask(self, values: Values) -> Values:
-        """Answers [m, classes] to m inputs in one request, put again where that may help."""
-        question, reason = self.request(values), ""
+    def _ask(self, values: Values, places: list[int], most: list[int]) -> dict[int, Values]:
+        """Answers by their places in `values`, from one request; put again where that may help, for those that may be.
+
+        Args:
+            values: all inputs of the batch.
+            places: those that are asked about.
+            most: how often each input of the batch may be sent.
+        """
+        reason = ""
         for turn in range(self.retries + 1):
-            if self.left is not None and self.left < len(values):
+            places = [place for place in places if self.cost[place] < most[place]]
+            if not places:
+                return {}
+            if self.left is not None and self.left < len(places):
                 raise BudgetSpent(f"the budget of {self.budget} inputs for {self.line.shown} is spent.{reason}")
             self._pace()
             processed, sure = True, False
             try:
-                answer = self.line.ask(question)
+                answer = self.line.ask(self.request(values[places]))
                 sure = True
             except TryAgain as failed:
                 processed, reason = failed.processed, f" The last question failed: {failed}."
                 wait = min(FIRST_WAIT * 2**turn, LONGEST_WAIT) if failed.wait is None else failed.wait
             finally:
-                self.asked += len(values) * processed
-                self.unsure += len(values) * (processed and not sure)
+                self.asked += len(places) * processed
+                self.unsure += len(places) * (processed and not sure)
+                self.cost[places] += processed
             if sure:
-                return self._understood(answer, len(values))
+                return dict(zip(places, self._understood(answer, len(places)), strict=True))
             if wait > LONGEST_WAIT:
                 raise Gone(f"{self.line.shown} asks to wait {wait:.0f} s.{reason}")
             if turn < self.retries:
                 time.sleep(wait)
-        raise Gone(f"{self.line.shown} was asked {self.retries + 1} times and gave no answer.{reason}")
+        times = f"{self.retries + 1} times" if self.retries else "once"
+        raise Gone(f"{self.line.shown} was asked {times} and gave no answer.{reason}")
 
     def _pace(self) -> None:
         if self.rate is None:
@@ -206,13 +223,9 @@ class Endpoint(nn.Module):
         return scores
 
     def _one_hot(self, value: Any, rows: int) -> Values:
-        if self.class_names is not None and rows == 1 and isinstance(value, str):
-            value = [value]
-        if self.class_names is not None and isinstance(value, list) and all(isinstance(part, str) for part in value):
-            unknown = [part for part in value if part not in self.class_names]
-            if unknown:
-                raise UserError(f"the answer names {unknown[0]!r}, which is none of the {self.classes} classes.")
-            value = [self.class_names.index(part) for part in value]
+        value = [value] if rows == 1 and isinstance(value, str) else value
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            value = [self._number(name) for name in value]
         labels, known = as_numbers(value, rows).reshape(rows, -1), self.classes or 0
         if labels.shape[1] != 1 or (labels != np.round(labels)).any():
             raise UserError("the answer holds no class numbers, one an input. If these are scores: outputs='scores'.")
@@ -220,6 +233,14 @@ class Endpoint(nn.Module):
             raise UserError(f"the answer names class {int(labels.max())}, but there are {known}: classes=...")
         one_hot: Values = np.eye(known)[labels[:, 0].astype(int)]
         return one_hot
+
+    def _number(self, name: str) -> int:
+        """The number of a class from its name, or from the number as text."""
+        if name in (self.class_names or ()):
+            return (self.class_names or ()).index(name)
+        if name.strip().isdecimal():
+            return int(name)
+        raise UserError(f"the answer names {name!r}, which is none of the {self.classes} classes: classes=[names].")
 
     def spent(self) -> str:
         """In words, how many inputs were sent, and how many of these the service may not have worked on."""

@@ -32,9 +32,12 @@ class OnnxScores(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """The first output of the file."""
+        """The first output of the file. Raises RuntimeError where onnxruntime, whose errors are its own, raises any."""
         name = self.session.get_inputs()[0].name
-        out = self.session.run(None, {name: x.detach().cpu().numpy().astype(np.float32)})[0]
+        try:
+            out = self.session.run(None, {name: x.detach().cpu().numpy().astype(np.float32)})[0]
+        except Exception as error:
+            raise RuntimeError(str(error).splitlines()[0]) from error
         return torch.from_numpy(np.asarray(out)).to(x.device)
 
 
@@ -64,6 +67,11 @@ def from_onnx(path: Path) -> nn.Module:
         raise
     except Exception as error:
         raise UserError(f"onnxruntime cannot run {path}: {str(error)[:200]}") from error
+    names = [given.name for given in exact.session.get_inputs()]
+    if len(names) != 1:
+        raise UserError(
+            f"{path.name} takes {len(names)} inputs ({', '.join(names) or 'none'}); a network of one input is needed."
+        )
     size = _input_size(exact)
     model = _convert(path, exact, size)
     model.eval()

@@ -13,6 +13,9 @@ from struthio.checks import UserError, need
 
 LARGEST = 16 * 2**20  # bytes of an answer
 CHUNK = 65536
+KEY = "Does it want a key? headers={'authorization': 'Bearer ...'}, or --header on the command line."
+PATH = "Is this the whole path of the address, and does it take POST?"
+REFUSALS = {401: KEY, 403: KEY, 404: PATH, 405: PATH, 413: "Are there too many inputs in one request? batch=1."}
 
 
 class TryAgain(Exception):
@@ -89,10 +92,8 @@ class Line:
             there = response.headers.get("location", "somewhere else")[:200]
             raise UserError(f"{self.shown} redirects to {there!r}, which is not followed. Name that address if meant.")
         said = self._bytes(response)[:300].decode(errors="replace")
-        raise UserError(
-            f"{self.shown} refused the question ({status}): {said!r}. Does the service take inputs in another form? "
-            "See Request."
-        )
+        hint = REFUSALS.get(status, "Does the service take inputs in another form? See Request.")
+        raise UserError(f"{self.shown} refused the question ({status}): {said!r}. {hint}")
 
     def _read(self, response: Any) -> Any:
         content = self._bytes(response)

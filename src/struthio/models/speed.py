@@ -28,6 +28,8 @@ class Prepared(nn.Module):
         original: the model as given, untouched; not a submodule, so nothing done to this module reaches it.
         fast: what is called. It is the original itself where nothing could be won.
         notes: what was done and what it gave, a sentence each.
+        tolerance: how far the copy's outputs were allowed to be from the original's, as a share of the largest (of 1,
+            if that is less); 0 where the original itself is called.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Prepared(nn.Module):
         channels_last: bool = False,
         autocast: torch.dtype | None = None,
         notes: Sequence[str] = (),
+        tolerance: float = 0.0,
     ) -> None:
         super().__init__()
         self._given = (original,)
         # In a tuple where it is the original, so that .to() or .requires_grad_() on this module cannot change it.
         self._copy = fast if isinstance(fast, nn.Module) and fast is not original else None
         self.channels_last, self.autocast, self.notes = channels_last, autocast, tuple(notes)
+        self.tolerance = tolerance
 
     @property
     def original(self) -> Model:
@@ -110,7 +114,9 @@ def prepare(
             return Prepared(model, notes=(f"used as given: it cannot be copied and run ({_first_line(error)})",))
         if _difference(again, reference) > tolerance:
             return Prepared(model, notes=("used as given: two passes differ, so the model is random",))
-        return _improve(model, plain, x, reference, channels_last, compile, autocast, tolerance)
+        best = _improve(model, plain, x, reference, channels_last, compile, autocast, tolerance)
+        best.tolerance = tolerance
+        return best
 
 
 def _improve(

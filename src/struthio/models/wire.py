@@ -129,16 +129,31 @@ def _find(answer: Any, steps: list[str], path: str) -> Any:
 
 
 def usual(answer: Any, outputs: str) -> Any:
-    """The scores or labels where services usually put them: the answer itself, or a field of that or a common name."""
-    if not isinstance(answer, dict):
-        return answer
-    for name in (outputs, *COMMON):
-        if name in answer:
-            return answer[name]
-    raise UserError(
-        f"the answer has no field {outputs!r}; it has {', '.join(map(repr, list(answer)[:10])) or 'none'}. Say where "
-        "the numbers are: parse='results.*.score'."
-    )
+    """The scores or labels where services usually put them: the answer itself, or a field of that or a common name.
+
+    Raises UserError where they are deeper within, with the places where there are numbers.
+    """
+    found = answer
+    if isinstance(answer, dict):
+        found = next((answer[name] for name in (outputs, *COMMON) if name in answer), answer)
+    first = found[0] if isinstance(found, list) and found else found
+    if not isinstance(first, dict):
+        return found
+    fields = ", ".join(map(repr, list(answer if isinstance(answer, dict) else first)[:10])) or "none"
+    places = [f"parse={place!r}" for place in numbers_at(answer)[:3]]
+    there = f"Say where its numbers are: {' or '.join(places)} (--answer)." if places else "It holds no numbers."
+    raise UserError(f"the answer has no field {outputs!r}; it has {fields}. {there}")
+
+
+def numbers_at(answer: Any) -> list[str]:
+    """The places of an answer at which `find` finds numbers."""
+    if isinstance(answer, list) and answer and isinstance(answer[0], (dict, list)):
+        within = numbers_at(answer[0])
+        return [f"*.{place}" if place else "" for place in within]
+    if isinstance(answer, dict):
+        return [f"{name}.{place}".rstrip(".") for name, part in answer.items() for place in numbers_at(part)]
+    number = answer[0] if isinstance(answer, list) and answer else answer
+    return [""] if isinstance(number, (int, float)) and not isinstance(number, bool) else []
 
 
 def as_numbers(value: Any, rows: int) -> Values:
@@ -153,8 +168,8 @@ def as_numbers(value: Any, rows: int) -> Values:
         numbers = numbers[None]  # for a single input its row alone
     if numbers.ndim == 0 or len(numbers) != rows:
         raise UserError(f"the answer holds numbers of shape {numbers.shape} for {rows} inputs.")
-    if not np.isfinite(numbers).all():
-        raise UserError("the answer holds NaN or infinity.")
+    if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
+        raise UserError("the answer holds NaN, infinity, or a number beyond 3e38.")
     return numbers
 
 

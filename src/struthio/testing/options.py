@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from struthio.attacks.base import Attack
+from struthio.attacks.minimal.brendel_bethge import BrendelBethge
 from struthio.attacks.pgd import FGSM
 from struthio.attacks.starts import OutputDiversified
 from struthio.checks import UserError
@@ -43,6 +44,7 @@ BY_NAME: dict[str, tuple[Any, ...]] = {
     "steps": (3, 9, 1),
     "start": (torch.zeros(()), torch.ones(()), OutputDiversified()),
     "after": (FGSM(),),
+    "last": (BrendelBethge(steps=3),),
 }
 
 

@@ -99,6 +99,11 @@ def settings(norms: tuple[str, ...]) -> list[Setting]:
     return [made for norm in norms for made in (plain(norm), *masked((norm,)), on_levels(norm), in_another_box(norm))]
 
 
+def at_least_once(norms: tuple[str, ...]) -> list[Setting]:
+    """The plain setting of each norm and the other three of the first, for what has little to do with the norm."""
+    return [*settings(norms[:1]), *plainly(norms[1:])]
+
+
 def plainly(norms: tuple[str, ...]) -> list[Setting]:
     """The plain setting of each norm."""
     return [plain(norm) for norm in norms]

@@ -84,10 +84,12 @@ def samples_are_allowed(threat: Threat, x: Tensor) -> None:
 
 @_promise
 def projections_are_allowed(threat: Threat, x: Tensor) -> None:
-    """`project` brings any change inside, once and for all."""
+    """`project` brings any change inside, once and for all; `about(x)`, where a threat has it, does the same."""
+    about = getattr(threat, "about", lambda x: functools.partial(threat.project, x))(x)
     for wild in _changes(threat, x):
         z = threat.project(x, wild)
         _allowed(threat, x, z, "a projection")
+        require(torch.equal(about(wild), z), f"about(x) is off project by up to {off(about(wild), z)}")
         again = threat.project(x, z)
         require(off(again, z) <= CLOSE, f"projecting twice moves values by up to {off(again, z)}")
 

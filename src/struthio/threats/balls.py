@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Self
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.checks import UserError
-from struthio.rows import RowGenerator, Rows, norm, per_row, pick, straight_through
+from struthio.rows import RowGenerator, Rows, norm, per_row, pick
 from struthio.threats import projections
 from struthio.threats.box import PIXELS, Box
 
@@ -54,9 +56,23 @@ class Ball:
         return torch.zeros_like(x)
 
     def apply(self, x: Tensor, z: Tensor) -> Tensor:
-        """X + z, without the rounding error that could carry it over a limit."""
+        """X + z, without the rounding error that could carry it over a limit; the gradient passes as if by x + z."""
         moved = x + z
-        return moved if self.box is None else straight_through(moved, self.box.clip(moved))
+        if self.box is not None:
+            with torch.no_grad():
+                moved.clamp_(self.box.low, self.box.high)  # type: ignore[arg-type]
+        return moved
+
+    def project(self, x: Tensor, z: Tensor) -> Tensor:
+        """The nearest allowed change, exactly: in the ball and between the limits."""
+        return self._nearest(z, self._radius(x), self._room(x))
+
+    def about(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """`project` for this x alone, for loops: what does not depend on z is worked out once."""
+        return partial(self._nearest, eps=self._radius(x), room=self._room(x))
+
+    def _nearest(self, z: Tensor, eps: Tensor | float, room: projections.Room) -> Tensor:
+        raise NotImplementedError
 
     def size(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """The norm of the change, [n]."""
@@ -112,9 +128,15 @@ class Linf(Ball):
         """The sign of the gradient."""
         return grad.sign()
 
-    def project(self, x: Tensor, z: Tensor) -> Tensor:
-        """The nearest allowed change, exactly."""
-        return projections.project_linf(z, self._radius(x), self._room(x))
+    def about(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """`project` for this x alone: the radius and the limits are one interval for each value."""
+        room, eps = self._room(x), self._radius(x)
+        if room is None:
+            return super().about(x)
+        return partial(projections.clip, room=(room[0].clamp(min=-eps), room[1].clamp(max=eps)))
+
+    def _nearest(self, z: Tensor, eps: Tensor | float, room: projections.Room) -> Tensor:
+        return projections.project_linf(z, eps, room)
 
     def sample(self, x: Tensor, generator: RowGenerator) -> Tensor:
         """Uniform in the ball, then clipped to the limits."""
@@ -132,9 +154,8 @@ class L2(Ball):
         """The gradient at length 1 (zero stays zero)."""
         return grad / per_row(norm(grad, 2).clamp(min=torch.finfo(grad.dtype).tiny), grad)
 
-    def project(self, x: Tensor, z: Tensor) -> Tensor:
-        """The nearest allowed change, exactly: in the ball and between the limits."""
-        return projections.project_l2(z, self._radius(x), self._room(x))
+    def _nearest(self, z: Tensor, eps: Tensor | float, room: projections.Room) -> Tensor:
+        return projections.project_l2(z, eps, room)
 
     def sample(self, x: Tensor, generator: RowGenerator) -> Tensor:
         """Uniform in the ball, then clipped to the limits."""
@@ -161,9 +182,8 @@ class L1(Ball):
         step.scatter_(1, top, useful.flatten(1).gather(1, top).sign() / count)
         return step.reshape(grad.shape)
 
-    def project(self, x: Tensor, z: Tensor) -> Tensor:
-        """The nearest allowed change, exactly: in the ball and between the limits."""
-        return projections.project_l1(z, self._radius(x), self._room(x))
+    def _nearest(self, z: Tensor, eps: Tensor | float, room: projections.Room) -> Tensor:
+        return projections.project_l1(z, eps, room)
 
     def sample(self, x: Tensor, generator: RowGenerator) -> Tensor:
         """Uniform in the ball, then clipped to the limits."""
@@ -224,9 +244,9 @@ class L0(Ball):
         mean = grad.flatten(1).abs().mean(1)
         return grad / per_row(mean.clamp(min=torch.finfo(grad.dtype).tiny), grad)
 
-    def project(self, x: Tensor, z: Tensor) -> Tensor:
-        """The nearest allowed change, exactly: the eps entries that keep most of z, between the limits."""
-        return projections.project_l0(z, self.eps, self._room(x), self.unit == "pixel")
+    def _nearest(self, z: Tensor, eps: Tensor | float, room: projections.Room) -> Tensor:
+        """The eps entries that keep most of z, between the limits."""
+        return projections.project_l0(z, eps, room, self.unit == "pixel")
 
     def sample(self, x: Tensor, generator: RowGenerator) -> Tensor:
         """Uniform values between the limits in randomly chosen places."""

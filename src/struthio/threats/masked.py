@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,8 +60,8 @@ class Masked:
             raise UserError(f"the mask is {self.mask.dtype}; bool is needed, set where values may change.")
         wanted = tuple(x.shape) if self.each else tuple(x.shape[1:])
         try:
-            fits = torch.broadcast_shapes(self.mask.shape, wanted) == wanted
-        except RuntimeError:
+            fits = np.broadcast_shapes(self.mask.shape, wanted) == wanted  # torch's would import sympy: a second
+        except ValueError:
             fits = False
         if not fits or (self.each and len(self.mask) != len(x)):
             raise UserError(

@@ -39,24 +39,26 @@ def project_l2(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
         return clip(d, room)
     squares = d.flatten(1).square()
     most = torch.as_tensor(eps, dtype=d.dtype, device=d.device).reshape(-1).square().expand(len(d))
-    bounds = squares if room is None else torch.minimum(squares, _edge(d, room).flatten(1).square())
+    bounds = squares if room is None else clip(d, room).flatten(1).square()
     fine = torch.finfo(d.dtype)
     kinks = bounds / squares.clamp(min=fine.tiny)  # the u at which an entry reaches its limit
     over = bounds.sum(1) > most
-    u = (~over).to(d.dtype)
+    u, count = (~over).to(d.dtype), torch.promote_types(d.dtype, torch.float32)
+    left, fixed = most, _reached(kinks, u)  # at u = 0 those that have reached their limit have no room at all
     while bool(over.any()):
-        # A mask kept as numbers: on a processor, selecting by bool takes many times as long as arithmetic.
-        fixed = (kinks <= u[:, None]).to(d.dtype)
-        left = most - torch.linalg.vecdot(bounds, fixed)
         ahead = (left / torch.linalg.vecdot(squares, 1 - fixed).clamp(min=fine.tiny)).clamp(max=1.0)
         over = over & (ahead > u * (1 + 4 * fine.eps))
         u = torch.where(over, ahead, u)
+        before, fixed = fixed, _reached(kinks, u)
+        if torch.equal(*(mask.sum(1, dtype=count) for mask in (before, fixed))):
+            break  # no more entries have reached their limits, so another turn would change nothing
+        left = most - torch.linalg.vecdot(bounds, fixed)
     return clip(d * u.sqrt().reshape(-1, *[1] * (d.ndim - 1)), room)
 
 
-def _edge(d: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
-    """The limit that each entry moves towards (or a value beyond d, where that is nearer than the limit)."""
-    return torch.clamp(d * 1e30, room[0], room[1])
+def _reached(kinks: Tensor, u: Tensor) -> Tensor:
+    """1 where an entry has reached its limit, else 0: on a processor, bool takes several times as long as numbers."""
+    return torch.le(kinks.detach(), u.detach()[:, None], out=torch.empty_like(kinks))
 
 
 def project_l1(d: Tensor, eps: Tensor | float, room: Room) -> Tensor:
@@ -109,7 +111,7 @@ def project_l0(d: Tensor, eps: Tensor | float, room: Room, pixels: bool) -> Tens
 
 
 def onto_plane(slope: Tensor, need: Tensor, room: Room, p: float) -> Tensor:
-    """The smallest change d in Linf, L2 or L1, between the limits, whose product with the slope is `need`.
+    """The smallest change d in Linf, L2, L1 or L0, between the limits, whose product with the slope is `need`.
 
     Where the limits forbid to get so far, the change that gets furthest.
 
@@ -117,7 +119,7 @@ def onto_plane(slope: Tensor, need: Tensor, room: Room, p: float) -> Tensor:
         slope: the normal of the plane, [n, ...].
         need: how far off the plane is, in units of slope times d, [n].
         room: the limits of d, low <= 0 <= high.
-        p: infinity, 2 or 1.
+        p: infinity, 2, 1 or 0.
     """
     way = slope.sign() * need.sign().reshape(-1, *[1] * (slope.ndim - 1))
     height = slope.flatten(1).abs()
@@ -126,7 +128,10 @@ def onto_plane(slope: Tensor, need: Tensor, room: Room, p: float) -> Tensor:
     bound = torch.full_like(height, _ENDLESS)
     if room is not None:
         bound = torch.where(way > 0, room[1], -room[0]).flatten(1).clamp(min=0, max=_ENDLESS)
-    filled = _steepest_first(height, rise, bound) if p == 1 else _all_at_once(height, rise, bound, p)
+    if p == 0:  # what counts is how much a value can gain, all the way to its limit
+        filled = bound * _steepest_first(height * bound, rise, torch.ones_like(bound))
+    else:
+        filled = _steepest_first(height, rise, bound) if p == 1 else _all_at_once(height, rise, bound, p)
     return filled.reshape(slope.shape) * way
 
 
