@@ -1,8 +1,11 @@
-"""The smallest changes beside the peers: `python -m bench.smallest [--case digits] [--steps N] -o bench/results`.
+"""The smallest changes beside the peers: `python -m bench.smallest [--case digits] [--norm L2] -o bench/results`.
+
+`--case cifar-robust --weights FILE.safetensors` takes a network that a recipe made: see `bench.nets.cifar_robust`.
 
 Every tool gets the same rows and the same steps. Beside seconds, success and the median size stands the optimality of
 AttackBench (Cina et al., 2025, arXiv 2404.19460): how much of the area between "no row falls" and the best of all tools
-together a tool's curve of success against size covers; 1 is as good as all of them together.
+together a tool's curve of success against size covers; 1 is as good as all of them together. The size of every row is
+kept, so that a tool which is measured later is compared with those before it on as many rows and steps.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +30,14 @@ from bench.contests import Contest, contests
 from bench.jobs import Tool
 from bench.machine import facts
 from bench.measure import answers, counted
-from bench.nets import Case, cifar, digits_cnn, digits_robust
+from bench.nets import Case, cifar, cifar_robust, digits_cnn, digits_robust
 
 CASES: dict[str, tuple[Callable[[int], Case], int, int]] = {  # the network, its rows, its steps
     "digits": (digits_cnn, 50, 999),
     "digits-robust": (digits_robust, 50, 999),
     "cifar": (cifar, 16, 198),
 }
+GIVEN = {"cifar-robust": (cifar_robust, 8, 999)}  # with weights by hand
 NAMES = {0.0: "L0", 1.0: "L1", 2.0: "L2", math.inf: "Linf"}
 
 
@@ -44,21 +49,24 @@ def sizes(case: Case, x_adv: Tensor, p: float) -> Tensor:
     return change.masked_fill(~won, math.inf)
 
 
-def enter(case: Case, contest: Contest, name: str) -> tuple[dict[str, Any], Tensor]:
-    """One tool in one contest: a line of figures, and the sizes it reached [n]."""
+def enter(case: Case, contest: Contest, name: str) -> dict[str, Any]:
+    """One tool in one contest: a line of figures, and the sizes it reached, a row each (null: not won)."""
     find = contest.tools[name]
     gc.collect()
     start = time.perf_counter()
-    x_adv, passes = counted(Tool(lambda: (find(case.model, case.x, case.y), None), (case.model,)), len(case.x))
+    try:
+        x_adv, passes = counted(Tool(lambda: (find(case.model, case.x, case.y), None), (case.model,)), len(case.x))
+    except Exception as error:  # a peer that breaks is a result too
+        return {"broke": f"{type(error).__name__}: {error}"[:120]}
     seconds = time.perf_counter() - start
     reached = sizes(case, x_adv.to(case.x.dtype), contest.p)
-    line = {
+    return {
         "seconds": seconds,
         "success": float(reached.isfinite().float().mean()),
         "median": float(reached.median()),
         **vars(passes),
+        "sizes": [round(size, 6) if math.isfinite(size) else None for size in reached.tolist()],
     }
-    return line, reached
 
 
 def optimality(reached: dict[str, Tensor]) -> dict[str, float]:
@@ -70,45 +78,84 @@ def optimality(reached: dict[str, Tensor]) -> dict[str, float]:
     return {name: value / full if full else 1.0 for name, value in area.items()}
 
 
+def compared(contests: list[dict[str, Any]], norm: str) -> dict[str, float]:
+    """The optimality of every tool that was measured in a norm."""
+    reached = {
+        f"{contest['attack']}, {tool}": torch.tensor([math.inf if size is None else size for size in line["sizes"]])
+        for contest in contests
+        for tool, line in contest["tools"].items()
+        if contest["norm"] == norm and "sizes" in line
+    }
+    return optimality(reached) if reached else {}
+
+
+def measure(
+    case: Case, steps: int, chosen: list[Contest], before: dict[str, Any], progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """After each contest all of one network, with what was measured before on as many rows and steps."""
+    section = {"case": case.name, "note": case.note, "rows": len(case.x), "steps": steps}
+    if {name: before.get(name) for name in section} != section:
+        before = {"contests": []}
+    lines = {(old["attack"], old["norm"]): dict(old["tools"]) for old in before["contests"]}
+    bar = progress.add_task(case.name, total=sum(len(contest.tools) for contest in chosen))
+    for contest in chosen:
+        for tool in contest.tools:
+            progress.update(bar, description=f"{case.name}, {contest.attack} {NAMES[contest.p]}, {tool}")
+            lines.setdefault((contest.attack, NAMES[contest.p]), {})[tool] = enter(case, contest, tool)
+            progress.advance(bar)
+        found = [{"attack": attack, "norm": norm, "tools": tools} for (attack, norm), tools in lines.items()]
+        yield {**section, "contests": found, "optimality": {norm: compared(found, norm) for norm in NAMES.values()}}
+
+
 def main() -> None:
     """Measure, and write smallest.md and smallest.json as each contest is done."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", action="append", choices=list(CASES), help="which networks; all without any")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=[*CASES, *GIVEN], help="which networks; all without any")
+    parser.add_argument("--weights", default="", help="of the network, for cifar-robust")
+    parser.add_argument("--norm", action="append", choices=list(NAMES.values()), help="which norms; all without any")
     parser.add_argument("--only", action="append", metavar="TEXT", help="contests whose name contains TEXT")
     parser.add_argument("--without", action="append", default=[], metavar="TOOL", help="a tool that is left out")
     parser.add_argument("--steps", type=int, help="instead of each network's own")
     parser.add_argument("--rows", type=int, help="instead of each network's own")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for smallest.md and smallest.json")
     wanted = parser.parse_args()
+    if set(wanted.case or ()) & set(GIVEN) and not wanted.weights:
+        parser.error("cifar-robust needs --weights FILE.safetensors, as `struthio harden cifar10-fast` writes it")
     wanted.output.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")
-    results: list[dict[str, Any]] = []
+    path = wanted.output / "smallest.json"
+    before = json.loads(path.read_text())["cases"] if path.exists() else []
+    results = {section["case"]: section for section in before}
     with Progress(console=Console(stderr=True)) as progress:
         for name in wanted.case or CASES:
-            make, rows, steps = CASES[name]
-            case, steps = make(wanted.rows or rows), wanted.steps or steps
-            chosen = [c for c in contests(steps) if not wanted.only or any(text in c.attack for text in wanted.only)]
-            section: dict[str, Any] = {"case": case.name, "note": case.note, "rows": len(case.x), "steps": steps}
-            section["contests"] = []
-            results.append(section)
-            reached: dict[float, dict[str, Tensor]] = {}
-            bar = progress.add_task(name, total=sum(len(contest.tools) for contest in chosen))
-            for contest in chosen:
-                lines = {}
-                for tool in contest.tools:
-                    if tool in wanted.without:
-                        continue
-                    progress.update(bar, description=f"{case.name}, {contest.attack} {NAMES[contest.p]}, {tool}")
-                    try:
-                        lines[tool], found = enter(case, contest, tool)
-                        reached.setdefault(contest.p, {})[f"{contest.attack}, {tool}"] = found
-                    except Exception as error:  # a peer that breaks is a result too
-                        lines[tool] = {"broke": f"{type(error).__name__}: {error}"[:120]}
-                    progress.advance(bar)
-                section["contests"].append({"attack": contest.attack, "norm": NAMES[contest.p], "tools": lines})
-                section["optimality"] = {NAMES[p]: optimality(found) for p, found in reached.items()}
-                _write(wanted.output, {"machine": facts(), "cases": results})
+            case, steps = _case(name, wanted)
+            chosen = [contest for contest in _without(wanted.without, contests(steps)) if _asked_for(contest, wanted)]
+            for section in measure(case, steps, chosen, results.get(case.name, {}), progress):
+                results[case.name] = section
+                _write(wanted.output, {"machine": facts(), "cases": list(results.values())})
     print((wanted.output / "smallest.md").read_text())
+
+
+def _case(name: str, wanted: argparse.Namespace) -> tuple[Case, int]:
+    """The network with its rows, and the steps."""
+    if name in GIVEN:
+        given, rows, steps = GIVEN[name]
+        return given(wanted.rows or rows, wanted.weights), wanted.steps or steps
+    make, rows, steps = CASES[name]
+    return make(wanted.rows or rows), wanted.steps or steps
+
+
+def _asked_for(contest: Contest, wanted: argparse.Namespace) -> bool:
+    named = not wanted.only or any(text in contest.attack for text in wanted.only)
+    return named and (not wanted.norm or NAMES[contest.p] in wanted.norm)
+
+
+def _without(left_out: list[str], found: list[Contest]) -> list[Contest]:
+    """The contests without some of the tools."""
+    return [
+        replace(contest, tools={name: find for name, find in contest.tools.items() if name not in left_out})
+        for contest in found
+    ]
 
 
 def _write(folder: Path, everything: dict[str, Any]) -> None:
@@ -147,6 +194,8 @@ def _section(case: dict[str, Any]) -> str:
                 f"| {line['forwards']:.0f} | {line['backwards']:.0f} |\n"
             )
     for norm, found in case.get("optimality", {}).items():
+        if not found:
+            continue
         best = sorted(found.items(), key=lambda item: -item[1])
         text += f"\nOptimality in {norm}: " + "; ".join(f"{name} {value:.3f}" for name, value in best) + ".\n"
     return text

@@ -7,29 +7,34 @@ import struthio as st
 from struthio.testing import exact_distance, linear_model, small_inputs, small_net
 
 
-def linear_solver(x, normal, point):
-    """The authors' solver for one row without limits on its length: value after value, that of greatest slope first."""
+def linear_solver(x, normal, point, order):
+    """The authors' solver for one row without limits on its length: value after value, that of highest order first."""
     x, left = x.clone(), normal.clone()
     while normal @ (x - point) < 0 and left.any():
-        place = left.abs().argmax()
+        place = order.masked_fill(left == 0, -1).argmax()
         x[place] += (normal @ (point - x)).abs() / left[place].abs() * left[place].sign()
         x = x.clamp(0, 1)
         left[place] = 0
     return x
 
 
-@pytest.mark.parametrize("lam", [1.0, 2.0])
-def test_the_step_is_that_of_the_authors_solver(lam):
-    """On two classes DeepFool's point lies 1.02 times as far as the plane, and the solver goes lambda times as far."""
+@pytest.mark.parametrize(("ball", "lam"), [(st.L1, 1.0), (st.L0, 1.0), (st.L0, 2.0)])
+def test_the_step_is_that_of_the_authors_solver(ball, lam):
+    """On two classes DeepFool's point lies 1.02 times as far as the plane, and the solver goes lambda times as far.
+
+    The authors' order is by slope; in L0 it is by slope times room.
+    """
     model, x = linear_model(48, seed=1), small_inputs(6, 4, seed=1)
     labels = model(x).argmax(1)
     near = st.DeepFool(overshoot=0.0)(model, x, st.Untargeted(labels), st.L2())
-    result = st.SparseFool(lam=lam, overshoot=0.0)(model, x, st.Untargeted(labels), st.L0())
+    result = st.SparseFool(lam=lam, overshoot=0.0)(model, x, st.Untargeted(labels), ball())
     assert result.success.all()
     slope = (model.weight[1] - model.weight[0]).detach()
     for row, label in enumerate(labels.tolist()):
         normal, start = slope * (1 - 2 * label), x[row].flatten()
-        by_hand = linear_solver(start, normal, start + lam * (near.x_adv[row].flatten() - start))
+        room = torch.where(normal > 0, 1 - start, start) if ball is st.L0 else 1.0
+        point = start + lam * (near.x_adv[row].flatten() - start)
+        by_hand = linear_solver(start, normal, point, normal.abs() * room)
         torch.testing.assert_close(result.x_adv[row].flatten(), by_hand, atol=1e-3, rtol=0)
 
 

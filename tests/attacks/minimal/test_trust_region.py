@@ -51,14 +51,15 @@ def trust_region(x, y, steps, radius, longest, p):
 
     walls = {k: wall(at, k) for k in range(NET(x).shape[1]) if k != y}
     k = min(walls, key=lambda k: -walls[k][0] / norm(walls[k][1], dual))
-    for _ in range(steps):
+    for step in range(steps):
         height, slope = wall(at, k)
         way = slope.sign() if p == math.inf else slope / norm(slope, 2)
         length = min(float(-height / norm(slope, dual)), radius)
         ahead = at + 1.02 * length * way
         ratio = (wall(ahead, k)[0] - height) / ((ahead - at) * slope).sum()
         radius *= 1.2 if ratio > 0.9 else 1 / 1.2 if ratio < 0.5 else 1
-        radius, at = min(max(radius, longest / 100), longest), ahead
+        late = 2 * (step + 1) >= steps
+        radius, at = min(max(radius, longest if late else longest / 100), longest), ahead
         if NET(at).argmax() != y:
             return float(norm(at - x, p))
     return math.inf
@@ -73,6 +74,23 @@ def test_agrees_with_the_paper(p):
     found = torch.where(result.success, result.size, torch.inf)
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=found.dtype), rtol=1e-6, atol=0)
     assert result.success.any()
+
+
+class Rugged(torch.nn.Module):
+    """The wall lies where the values sum to 1/2; the slope says thrice what a step gains, but close to the wall."""
+
+    def forward(self, x):
+        way = x.flatten(1).sum(1)
+        there = way + 2 * (way - way.detach()) * (way < 0.49)
+        return torch.stack([0.5 - there, there - 0.5], 1)
+
+
+@pytest.mark.parametrize(("ball", "longest"), [(st.L2, 0.02), (st.Linf, 0.01)])
+def test_where_slopes_keep_no_promise_the_wall_is_reached_in_long_steps(ball, longest):
+    x, y = torch.zeros(2, 4).double(), torch.zeros(2).long()
+    result = TrustRegion(steps=60, radius=0.01, longest=longest)(Rugged(), x, st.Untargeted(y), ball())
+    assert result.success.all()
+    assert (result.forwards > 30).all(), "while it follows the rule, the steps are too short"
 
 
 def test_the_last_search_brings_wins_nearer():

@@ -51,7 +51,16 @@ def test_the_other_side_and_no_limits(p):
     )
 
 
-@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_the_fewest_values_to_a_plane():
+    slope, need, (low, high) = planes(6)
+    step = onto_plane(slope, need, (low, high), 0)
+    torch.testing.assert_close((slope * step).sum(1), need)
+    gains = torch.maximum(slope * high, slope * low).sort(descending=True).values.cumsum(1)
+    assert (step != 0).sum(1).tolist() == ((gains < need[:, None]).sum(1) + 1).tolist()
+    assert ((onto_plane(slope, need, None, 0) != 0).sum(1) == 1).all(), "without limits one is enough"
+
+
+@pytest.mark.parametrize("p", [0, 1, 2, math.inf])
 def test_what_cannot_be_reached_is_approached(p):
     slope, need, (low, high) = planes(5)
     furthest = torch.where(slope > 0, high, low) * (slope != 0)

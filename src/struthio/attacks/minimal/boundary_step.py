@@ -160,13 +160,6 @@ def _fewest(
         fits = ~missing & (norm(y - z, 2)[:, None] <= radius * (1 + CLOSE))
         best = torch.where(fits, y, best)
         none, every = torch.where(fits, none, count), torch.where(fits, count, every)
-    bare = _filled(b, goal, room)
+    bare = onto_plane(b, goal[:, 0], room, 0)  # from x, were there no ball
     fewer = (norm(bare, 0) < norm(best, 0))[:, None] & (norm(bare - z, 2)[:, None] <= radius * (1 + CLOSE))
     return torch.where(fewer, bare, best)
-
-
-def _filled(b: Tensor, goal: Tensor, room: tuple[Tensor, Tensor]) -> Tensor:
-    """The fewest values with which the plane is met from x, were there no ball: of greatest effect first."""
-    edge = torch.where(b * goal.sign() > 0, room[1], room[0])
-    still = torch.zeros_like(b)
-    return edge * onto_plane(b * edge, goal[:, 0], (still, still + 1), 1)

@@ -45,7 +45,7 @@ class DeepFool(Attack):
     def __post_init__(self) -> None:
         checks.count(self.steps, "steps")
         checks.not_negative(self.overshoot, "overshoot")
-        checks.count(self.classes - 1, "classes, less the one to get away from,")
+        checks.count(self.classes, "classes", 2)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The first win of each row."""

@@ -53,7 +53,7 @@ class FAB(Attack):
 
     def __post_init__(self) -> None:
         _check(self)
-        checks.count(self.classes - 1, "classes, less the one to get away from,")
+        checks.count(self.classes, "classes", 2)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The smallest win of all runs."""
@@ -110,7 +110,7 @@ def _check(attack: FAB | FABT) -> None:
         raise UserError("alpha is 1, which may forget where the row is; it must be below 1 (paper: 0.1).")
     checks.positive(attack.eta, "eta")
     checks.share(attack.beta, "beta")
-    checks.not_negative(attack.final, "final")
+    checks.count(attack.final, "final", 0)
 
 
 def _search(attack: FAB | FABT, runs: Sequence[tuple[int, int | None]], task: Task) -> Tensor:

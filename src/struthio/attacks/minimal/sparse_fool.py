@@ -12,6 +12,7 @@ from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.minimal.deepfool import PAST, cross
 from struthio.attacks.minimal.walls import look, offer, room
+from struthio.attacks.shrink import norm_of
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task, remaining
 from struthio.meter import Metered
@@ -25,8 +26,9 @@ class SparseFool(Attack):
     """Few changed values, or a small sum of changes: the flat boundary is crossed along its steepest values.
 
     Each step asks DeepFool (in L2) for a point past the boundary, takes the slope there for the normal of a plane, and
-    moves the value of greatest slope as far as it may go, then the next, until the plane is reached. Toward a target
-    the wall is that to the strongest other class.
+    moves the value of greatest slope as far as it may go, then the next, until the plane is reached. In L0 the value
+    that gains most on the way to its limit comes first; the paper's order, by slope, is best in L1. Toward a target the
+    wall is that to the strongest other class.
 
     Args:
         steps: how many planes are tried.
@@ -51,7 +53,7 @@ class SparseFool(Attack):
         checks.positive(self.lam, "lam")
         checks.not_negative(self.overshoot, "overshoot")
         checks.count(self.inner, "inner")
-        checks.count(self.classes - 1, "classes, less the one to get away from,")
+        checks.count(self.classes, "classes", 2)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The smallest win that was seen."""
@@ -70,11 +72,12 @@ class SparseFool(Attack):
         return found.inside(x, threat)
 
     def _onto_the_plane(self, task: Task, found: Smallest, z: Tensor) -> Tensor:
-        """The point nearest to z in L1 on the plane that DeepFool's way from z suggests."""
+        """The point nearest to z on the plane that DeepFool's way from z suggests."""
         there = cross(task, found, z, self.inner, self.overshoot, self.classes, p=2)
         walls = look(task, there, 1)
         offer(found, task, there, walls.outputs)
         low, high = room(task.threat, task.x)
         slope = walls.slopes[:, 0] * (high > low)  # nothing under a mask
         need = self.lam * (slope * (there - z)).flatten(1).sum(1)
-        return torch.clamp(z + onto_plane(slope, need.clamp(min=0) + PAST, (low - z, high - z), 1), low, high)
+        step = onto_plane(slope, need.clamp(min=0) + PAST, (low - z, high - z), norm_of(task))
+        return torch.clamp(z + step, low, high)

@@ -44,8 +44,8 @@ class SuperDeepFool(Attack):
         checks.count(self.steps, "steps")
         checks.count(self.inner_steps, "inner_steps")
         checks.not_negative(self.overshoot, "overshoot")
-        checks.count(self.classes - 1, "classes, less the one to get away from,")
-        checks.not_negative(self.final, "final")
+        checks.count(self.classes, "classes", 2)
+        checks.count(self.final, "final", 0)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The smallest win of all points."""

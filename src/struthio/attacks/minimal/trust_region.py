@@ -29,10 +29,12 @@ class TrustRegion(Attack):
     """A small change in L2 or Linf: steps up the slope between two classes, each within a radius that is trusted.
 
     Which class is led to is settled once, on the input: that of the nearest wall. A step that gains nearly what its
-    slope promised enlarges the radius, one that gains little reduces it (TR Adap). A row that is won is done.
+    slope promised enlarges the radius, one that gains little reduces it (TR Adap). A row that is won is done. One that
+    is not after half of the steps goes on with the longest radius: where the slope keeps its promises nowhere, as on
+    hardened networks, the rule would leave it with the shortest, and no number of steps would lead to the wall.
 
     Args:
-        steps: how many.
+        steps: how many; the authors' programs take 2,000 and 5,000.
         classes: how many of the likeliest classes are looked at, the one to get away from among them.
         radius: epsilon, the first radius.
         longest: the largest radius, a hundredth of which is the smallest; None takes 0.05 in L2 and 0.01 in Linf.
@@ -44,7 +46,7 @@ class TrustRegion(Attack):
     paper: ClassVar[str] = "Yao, Gholami, Xu, Keutzer, Mahoney, 2018, arXiv 1812.06371"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
-    steps: int = 300
+    steps: int = 1000
     classes: int = 10
     radius: float = 0.001
     longest: float | None = None
@@ -54,14 +56,14 @@ class TrustRegion(Attack):
 
     def __post_init__(self) -> None:
         checks.count(self.steps, "steps")
-        checks.count(self.classes - 1, "classes, less the one to get away from,")
+        checks.count(self.classes, "classes", 2)
         checks.positive(self.radius, "radius")
         checks.positive(1.0 if self.longest is None else self.longest, "longest")
         if self.grow <= 1:
             raise checks.UserError(
                 f"grow is {self.grow}; it must be above 1, such as 1.2 (to keep the radius as it is: adaptive=False)."
             )
-        checks.not_negative(self.final, "final")
+        checks.count(self.final, "final", 0)
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The first win of each row, brought nearer."""
@@ -72,7 +74,7 @@ class TrustRegion(Attack):
         classes = place if walls.classes is None else walls.classes.gather(1, place)
         height, slope, need = _of(walls.heights, place), _of(walls.slopes, place), _of(walls.need(x.dtype), place)
         radius = torch.full_like(need, self.radius)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             stay = remaining(won)
             if not len(stay):
                 break
@@ -81,18 +83,20 @@ class TrustRegion(Attack):
             ahead, promised = _step(task, z, slope, need, radius)
             there = look(task, ahead, None if walls.classes is None else classes)
             won = offer(found, task, ahead, there.outputs)
-            radius = self._trusted(radius, (there.heights[:, 0] - height) / promised, norm_of(task))
+            ratio = (there.heights[:, 0] - height) / promised
+            radius = self._trusted(radius, ratio, norm_of(task), late=2 * (step + 1) >= self.steps)
             z, height, slope, need = ahead, there.heights[:, 0], there.slopes[:, 0], there.need(x.dtype)[:, 0]
         approach(whole, found, self.final)
         return found.inside(x, threat)
 
-    def _trusted(self, radius: Tensor, ratio: Tensor, p: float) -> Tensor:
+    def _trusted(self, radius: Tensor, ratio: Tensor, p: float, late: bool) -> Tensor:
         """The next radius, after a step that gained this share of what it promised."""
         if not self.adaptive:
             return radius
         factor = torch.where(ratio > GOOD, self.grow, torch.where(ratio < BAD, 1 / self.grow, 1.0))
         longest = LONGEST[p] if self.longest is None else self.longest
-        return (radius * factor.to(radius.dtype)).clamp(longest / 100, longest)
+        shortest = longest if late else longest / 100
+        return (radius * factor.to(radius.dtype)).clamp(shortest, longest)
 
 
 def _of(values: Tensor, place: Tensor) -> Tensor:
