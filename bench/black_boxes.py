@@ -194,6 +194,8 @@ _ENTRIES: dict[tuple[str, str, str | int | None], dict[str, Find]] = {
             lambda eps: st.L0(_PIXELS, unit="pixel"),
         ),
     },
+    # Each step ART adds all that Adam has moved so far to the picture once more, so its changes grow with the square of
+    # the steps and it wins with far shorter ones.
     ("zoo", "l2", None): {
         "ART": _art(
             "ZooAttack",

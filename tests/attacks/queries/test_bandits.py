@@ -29,7 +29,7 @@ def test_linear(kind):
     model, x, labels = smooth()
     distance = exact_distance(model, x, labels, kind.p)
     goal, attack = st.Untargeted(labels), Bandits(queries=2000, tile=4, step=0.05, loss=st.Margin())
-    assert not replace(attack, queries=600)(model, x, goal, kind(0.98 * distance)).success.any()
+    assert not replace(attack, queries=300)(model, x, goal, kind(0.98 * distance)).success.any()
     assert attack(model, x, goal, kind(1.1 * distance)).success.all()
 
 

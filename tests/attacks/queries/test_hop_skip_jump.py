@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import struthio as st
+from struthio.attacks.walk import Walk
 from struthio.testing import LinearModel, exact_distance, linear_model, small_inputs
 
 BALLS = {2: st.L2, math.inf: st.Linf}
@@ -47,6 +48,31 @@ def test_other_limits(box):
     exact = exact_distance(model, x, labels, 2, box)
     result = st.HopSkipJump(queries=3000)(model, x, st.Untargeted(labels), st.L2(box=box))
     assert (result.size / exact).max() <= 1.10
+
+
+@pytest.mark.parametrize(("p", "power"), [(2, 1.5), (math.inf, 2)])
+def test_how_near_points_lie_and_how_far_probes_reach(p, power, monkeypatch):
+    """The paper: theta is d^-3/2 in L2 and d^-2 in Linf, and probes are 1 / d of the distance long in both."""
+    model, x = linear_model(300, seed=3), small_inputs(6, 10, seed=3)
+    model.bias.data -= model(x).mean(0).detach()
+    x = x[:1]
+    back, slope, near, far, reach = Walk.back, Walk.slope, [], [], []
+
+    def watched_back(walk, rows, points, tolerance):
+        far.append(float(walk.size(rows, points)))
+        near.append(float(tolerance) / far[-1])
+        return back(walk, rows, points, tolerance)
+
+    def watched_slope(walk, rows, points, delta, counts, draw):
+        reach.append(float(delta) / far[-1])
+        return slope(walk, rows, points, delta, counts, draw)
+
+    monkeypatch.setattr(Walk, "back", watched_back)
+    monkeypatch.setattr(Walk, "slope", watched_slope)
+    st.HopSkipJump(queries=400)(model, x, st.Untargeted(model(x).argmax(1)), BALLS[p]())
+    assert near == pytest.approx([300**-power] * len(near))
+    assert len(reach) > 1
+    assert reach[1:] == pytest.approx([1 / 300] * (len(reach) - 1))  # the first is a tenth of the box
 
 
 @pytest.mark.parametrize("queries", [1, 2, 3, 5, 13, 31, 32, 150])

@@ -23,16 +23,18 @@ def near(n=6):
     return model, x, model(x).argmax(1)
 
 
-@pytest.mark.parametrize("attack", [NES(samples=4000, loss=st.Margin()), SPSA(samples=4000)])
+@pytest.mark.parametrize("attack", [NES(samples=1000, loss=st.Margin()), SPSA(samples=1000)])
 def test_slope(attack):
-    """Many pairs find the slope of the margin, which on a linear model is a difference of weights."""
+    """Many pairs find the slope of the margin, which on a linear model is a difference of weights: with N in d values
+    the cosine is 1 / sqrt(1 + d / N), here 0.977.
+    """
     model, x, labels = near(2)
     task = Task.whole(
         Metered(model, 2), x, st.Untargeted(labels), st.Linf(0.0), RowGenerator.seeded(0, torch.arange(2))
     )
     slope, won = _estimate(attack, task, Best(torch.zeros_like(x)), torch.zeros_like(x))
     exact = (model.weight[1 - labels] - model.weight[labels]).detach()
-    assert torch.cosine_similarity(slope.flatten(1), exact).min() > 0.98
+    assert torch.cosine_similarity(slope.flatten(1), exact).min() > 0.96
     assert not won.any()
 
 

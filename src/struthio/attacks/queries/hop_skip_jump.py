@@ -25,9 +25,10 @@ class HopSkipJump(Attack):
     """The smallest L2 or Linf change, from labels alone.
 
     With `band` below 1 the probes are made of low frequencies alone, which is QEBA-F (Li, Xu, Zhang, Yang, Li, 2020,
-    arXiv 2005.14137). In Linf theta is that of L2, gamma / d^1.5, so that probes are as long beside the change in both
-    norms; the paper's gamma / d^2 asks more on the way back and finds larger changes. What is left of the questions at
-    the end goes into a last, shorter round of probes.
+    arXiv 2005.14137). A point lies within theta of the boundary, as a share of its distance from x: gamma / d^1.5 in L2
+    and gamma / d^2 in Linf; probes are gamma / d of that distance long in both. Both are longer where rounding would
+    swallow them, and shorter where x has few values. What is left of the questions at the end goes into a last, shorter
+    round of probes.
 
     Args:
         queries: the most questions a row; 25,000 are the most in the paper.
@@ -61,7 +62,7 @@ class HopSkipJump(Attack):
         """The smallest win that was seen."""
         walk = Walk(model, x, goal, threat, generator, self.queries)
         d, flat, free = x[0].numel(), getattr(threat, "p", None) == math.inf, changeable(walk.task)
-        theta = self.gamma / (d * math.sqrt(d))
+        theta = self.gamma / (d * d if flat else d * math.sqrt(d))
         # Of large inputs less than this is lost in rounding; of small ones more than this is no boundary.
         theta = min(max(theta, 32 * torch.finfo(x.dtype).eps), 1e-3 * self.gamma)
         reserve = 3 + max(0, math.ceil(-math.log2(theta)))  # questions for the step and the way back

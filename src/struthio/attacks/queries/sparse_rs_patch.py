@@ -57,7 +57,7 @@ class SparseRSPatch(Attack):
     def __post_init__(self) -> None:
         checks.count(self.queries, "queries")
         checks.share(self.alpha_init, "alpha_init")
-        checks.count(self.period - 1, "period - 1")
+        checks.count(self.period, "period", 2)
 
     def fits(self, threat: Threat) -> None:
         """Raise UserError where the threat is no Patch."""
