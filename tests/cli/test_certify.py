@@ -79,6 +79,16 @@ def test_rows_of_a_data_set(run, models, rows):
     assert nothing.status == 0
 
 
+def odd(tmp_path, operation, inputs, kind):
+    """A network of a single operation, as a file."""
+    takes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in inputs]
+    gives = [helper.make_tensor_value_info("y", kind, [1, 2])]
+    graph = helper.make_graph([helper.make_node(operation, list(inputs), ["y"])], "odd", takes, gives)
+    path = tmp_path / f"{operation}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
 def test_mistakes(run, network, models, rows, tmp_path):
     path = said(tmp_path, "(assert (>= Y_0 2))")
     run("certify", network).refused("either a property", "--data")
@@ -92,3 +102,12 @@ def test_mistakes(run, network, models, rows, tmp_path):
     run("certify", f"{models}:two", "--data", rows, "--threat", "l0:3").refused("Linf, L2 and L1")
     more = said(tmp_path, "(declare-const X_2 Real)(assert (<= X_2 1))(assert (>= X_2 0))(assert (>= Y_0 2))")
     run("certify", network, more).refused("3 inputs", "takes 2")
+    run("certify", network, said(tmp_path, "(declare-const Y_2 Real)(assert (>= Y_2 2))")).refused(
+        "3 outputs", "gives 2"
+    )
+    run("certify", odd(tmp_path, "Add", "ab", TensorProto.FLOAT), path).refused("takes 2 inputs (a, b)")
+    run("certify", odd(tmp_path, "IsNaN", "a", TensorProto.BOOL), path).refused("of torch.bool")
+    broken = tmp_path / "broken.onnx.gz"
+    broken.write_bytes(gzip.compress(network.read_bytes())[:40])
+    run("certify", broken, path).refused("cannot be unpacked")
+    run("certify", path, path).refused("is no ONNX file")

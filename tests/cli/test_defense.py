@@ -1,10 +1,12 @@
 """`--defense`: defences by name around a model, listed and shown, with options that are checked."""
 
 import pytest
+import torch
+from torch import nn
 
 from struthio.checks import UserError
 from struthio.cli.options import put_around
-from struthio.defenses.registry import DEFENSES, by_name, defense_class
+from struthio.defenses.registry import DEFENSES, LEARNT, by_name, defense_class
 from struthio.testing import small_net
 
 
@@ -27,12 +29,24 @@ def test_options_by_name_and_in_order():
         ("jpeg:qualty=50", "quality"),
         ("jpeg:high", "jpeg's quality takes int"),
         ("jpeg:0", "1 to 95"),
-        ("hgd", "needs more than a name"),
+        ("hgd", r"HGD\(\)\.fit\(net, x, x_adv\).*FILE\.py:FUNCTION.*struthio\.defenses\.hgd\.HGD"),
     ],
 )
 def test_what_cannot_be_meant(text, said):
     with pytest.raises(UserError, match=said):
         put_around(small_net(), [text])
+
+
+def test_those_that_learn_are_made_as_is_said():
+    assert set(LEARNT) == {name for name in DEFENSES if not by_name(defense_class(name))}
+    x, y, net = torch.rand(10, 1, 28, 28), torch.arange(10), nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    known = {"nn": nn, "net": net, "other": net, "x": x, "y": y, "x_adv": x}
+    known |= {defense_class(name).__name__: defense_class(name) for name in LEARNT}
+    for name in ("nearest", "rbf", "ensemble"):  # the others train for seconds
+        assert eval(LEARNT[name], known)(x).shape == (10, 10), name
+    for name, line in LEARNT.items():
+        compile(line, name, "eval")
+        assert f"{defense_class(name).__name__}(" in line
 
 
 def test_every_option_of_every_defence_is_explained(run):

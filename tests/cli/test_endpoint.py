@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
+from struthio.cli.earlier import earlier
 from struthio.zoo import load
 from tests.service import Running, Service
 
@@ -62,9 +63,9 @@ def test_the_table_says_what_was_sent(attack, service):
 
 
 def test_labels_alone(attack, service):
-    given = ("--outputs", "labels", "--classes", 3, "--budget", 200, "-n", 2, "--json")
+    given = ("--outputs", "labels", "--classes", 3, "--budget", 100, "-n", 2, "--json")
     found = attack(*given, form="labels", attack="rays").json()
-    assert found["inputs_sent"] == service.inputs <= 200
+    assert found["inputs_sent"] == service.inputs <= 100
     assert found["success_rate"]["count"] == 2
 
 
@@ -133,8 +134,34 @@ def test_an_endpoint_that_is_gone_leaves_what_was_done(attack, service, tmp_path
     assert wins == table["success"]
 
 
+def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path):
+    """The service falls ill in the third batch; what then comes out is what comes out of one run in health."""
+    folder, given = tmp_path / "kept", ("-n", 6, "--batch-size", 2, "--retries", 1, "--json", "-O", "queries=12")
+    service.plan = ["answer"] * 15 + ["fail"] * 2
+    first = attack(*given, "-o", folder)
+    assert first.status == 2
+    sent = service.inputs
+    attack("-n", 1, *given[2:], "-o", folder).refused("4 finished rows of this attack, and 1 are asked for")
+    assert earlier(folder, {"seed": 0})
+    assert earlier(folder, {"seed": 1}) is None
+    said = attack(*given, "-o", folder, "--budget", 5000)
+    assert first.json()["rows"] == 6  # the batch in which it fell ill is kept, and attacked once more
+    assert f"goes on with the other 2; {sent:,} of 5,000 inputs sent" in said.err
+    assert said.json()["inputs_sent"] == service.inputs > sent
+    assert earlier(folder, {}) is None  # it is complete
+    healthy = attack(*given, "-o", tmp_path / "whole").json()
+    assert said.json()["success_rate"] == healthy["success_rate"]
+    kept, whole = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("kept", "whole"))
+    columns = [name for name in whole.schema.names if name != "forwards"]  # what was known costs no more
+    assert kept.select(columns).equals(whole.select(columns))
+    shards = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
+    assert [row for shard in shards for row in shard["id"].tolist()] == list(range(6))
+
+
 def test_one_that_was_never_there(run, rows):
-    said = run("attack", "--endpoint", "http://127.0.0.1:9/x", "--data", rows, "-t", "linf:0.1", "-a", "square")
+    said = run(
+        "attack", "--endpoint", "http://127.0.0.1:9/x", "--data", rows, "-t", "linf:0.1", "-a", "square", "--retries", 0
+    )
     said.refused("cannot be reached")
 
 
@@ -174,9 +201,9 @@ def test_digits_over_the_wire(run, tmp_path):
     with Running(service) as running:
         said = run(
             *("attack", "--endpoint", f"{running.url}/labels", "--outputs", "labels", "--data", "data:digits"),
-            *("-t", "l2:6", "-a", "hop-skip-jump", "--budget", 400, "-n", 2, "--json"),
+            *("-t", "l2:6", "-a", "hop-skip-jump", "--budget", 200, "-n", 1, "--json"),
         )
     assert said.status == 0
-    assert said.json()["inputs_sent"] == service.inputs <= 400
+    assert said.json()["inputs_sent"] == service.inputs <= 200
     assert said.json()["complete"]
     assert np.isfinite(said.json()["median_size"] or 0)

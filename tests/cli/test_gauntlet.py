@@ -50,3 +50,6 @@ def test_mistakes(run, folder):
     run("gauntlet", "jpg").refused("no row 'jpg'", "jpeg")
     run("gauntlet", "none", "-n", 0).refused("count", "at least 1")
     run("gauntlet", "none", "-n", 5, "-o", folder).refused("other options", "count 4")
+    run("gauntlet", "none", "cifar-none", "-d", "nowhere").refused("nowhere")
+    (folder / "rows/none/outcome.json").write_text("{")
+    run("gauntlet", "none", "-n", 4, "-o", folder).refused("outcome.json is not what was written", "Remove it")

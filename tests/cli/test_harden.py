@@ -125,6 +125,12 @@ def test_every_mistake_of_a_file_at_once(run, tmp_path):
     )  # fmt: skip
     path.write_text('[recipe]\nname = "awp"\nrecipe = { name = "trades", beta = -3 }\n[plan]\nlr = -1\n')
     run("harden", path).refused("recipe.recipe: beta is -3", "plan: lr is -1")
+    path.write_text(
+        '[recipe]\nname = "pgd-at"\nthreat = "linf:0.1"\nrmap = 1\n[plan]\nepochs = 0\nbatch = 0.5\nlr = -1\n'
+    )
+    run("harden", path).refused("4 mistakes", "recipe.rmap", "plan.batch", "plan: epochs is 0", "plan: lr is -1")
+    path.write_text('[recipe]\nname = "distillation"\nteacher = 3\n[plan]\nnesterov = true\noptimizer = "adam"\n')
+    run("harden", path).refused("2 mistakes", "recipe.teacher: a model is written as text", "plan: nesterov looks")
     path.write_text("[plan]\n")
     run("harden", path).refused("recipe: it is missing")
     path.write_text('[recipe]\nname = "trade"\n')

@@ -42,5 +42,20 @@ def test_show(run):
         "default": "None",
         "meaning": "how many; None takes the paper's min(e + 4, 1.25 e) for a radius of e levels of 255.",
     }
-    run("show", "pdg").refused("no attack is called 'pdg'", "pgd")
+    run("show", "pdg").refused("nothing is called 'pdg'", "pgd")
+    run("show", "mahalanobi").refused("Did you mean: mahalanobis")
+    patch = run("show", "patch")
+    assert "the smallest rectangle" in " ".join(patch.out.split())
+    assert "struthio.Patch(6, 6)" in patch.out
+
+
+@pytest.mark.parametrize("name", ["jpeg", "hgd", "lid", "pgd-at"])
+def test_what_is_shown_can_be_imported(run, name):
+    lines = run("show", name, "--json").json()["examples"]
+    imports = [line for line in lines if line.startswith("from ")]
+    assert imports
+    exec("\n".join(imports))
+
+
+def test_lists_are_named(run):
     run("list", "attack").refused("attacks")

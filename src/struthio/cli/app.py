@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, Token, convert
 
 from struthio._version import __version__
 from struthio.checks import UserError
@@ -32,8 +34,9 @@ COMMANDS = {  # by name: where it is, and what the list of commands says of it
     "gauntlet": ("gauntlet:gauntlet", "Many defences on one board, attacked and audited."),
     "harden": ("harden:harden", "Train a model that holds, from a recipe file."),
     "list": ("listing:list_", "Attacks, threats, models, data, defenses and more."),
-    "show": ("listing:show", "How an attack, a defence or a recipe is used."),
+    "show": ("showing:show", "How an attack, a defence or a recipe is used."),
     "transfer": ("transfer:transfer", "How far inputs made for one model fool others."),
+    "universal": ("universal:universal", "One change for many inputs, judged on others."),
 }
 
 
@@ -52,11 +55,19 @@ def make_app(listing: bool = False) -> App:
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(converter=_read),
     )
     for name, (place, line) in COMMANDS.items():
         app.command(f"struthio.cli.{place}", name=name, usage=USAGES.get(name), help=line if listing else None)
     app.register_install_completion_command()
     return app
+
+
+def _read(kind: Any, tokens: Sequence[Token]) -> Any:
+    """A value as the parser reads it; but it takes 1.5 for the whole number 2, and that is a mistake here."""
+    if int in (kind, *get_args(kind)) and any("." in token.value for token in tokens):
+        raise ValueError("a whole number is needed.")
+    return convert(kind, tokens)
 
 
 def run(arguments: list[str]) -> int:

@@ -231,8 +231,9 @@ def attack(
     figure, and is judged on the 8-bit file as saved. Of a data set, rows are
     attacked in batches, to measure how robust the model is.
 
-    A model behind an address (--endpoint) is attacked by questions alone, and
-    what was found is kept when it answers no more.
+    A model behind an address (--endpoint) is attacked by questions alone. What
+    was found is kept when it answers no more; the same command, with the same
+    -o DIR, goes on with the other rows and what is left of --budget.
 
     Exit status: 0 done (pictures: all reached), 1 some picture not reached,
     or --budget spent before the last row, 2 a mistake, a picture that cannot

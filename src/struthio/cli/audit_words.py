@@ -22,9 +22,11 @@ def tell(found: Audit, options: Options, other: Audit | None) -> None:
         terminal.show_json(figures if other is None else {**figures, "compared": other.figures()})
         return
     for text, verdict in found.threats.items():
-        terminal.show(Text(f"\n{text}", style="bold"), table.facts(_facts(text, verdict)))
+        terminal.show(Text(f"\n{text}", style="bold"), table.facts(_facts(verdict)))
     if found.job["labels"] != "of the data":
         terminal.note("the data has no labels: the model's own answers stand in, and clean accuracy says nothing.")
+    if not any(verdict.count.correct for verdict in found.threats.values()):
+        terminal.note("the model is right on no row, so nothing was attacked. Are these the labels of its own classes?")
     if found.worst is not None:
         terminal.show(Text("\nall threats together", style="bold"), table.facts(_bounds(found)))
     _doubts(found)
@@ -34,7 +36,7 @@ def tell(found: Audit, options: Options, other: Audit | None) -> None:
         terminal.show(f"\nreport: {options.output}/report.html")
 
 
-def _facts(text: str, verdict: Verdict) -> list[tuple[str, str, str]]:
+def _facts(verdict: Verdict) -> list[tuple[str, str, str]]:
     """One line a fact."""
     rows, wins = verdict.count.rows, {name: count for name, count in verdict.wins.items() if count}
     won = ", ".join(f"{name} {count}" for name, count in wins.items()) or "nothing"
@@ -44,8 +46,7 @@ def _facts(text: str, verdict: Verdict) -> list[tuple[str, str, str]]:
         ("rows brought down", won, ""),
     ]
     if math.isfinite(verdict.median):
-        p = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}.get(text.partition(":")[0].lower())
-        size = size_text(verdict.median, p) if p is not None else f"{verdict.median:.4g}"
+        size = size_text(verdict.median, verdict.p)
         lines.append(("median smallest change", size, f"over the first {len(verdict.smallest)} rows"))
     if verdict.errors:
         first = next(iter(verdict.errors.items()))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +18,15 @@ from struthio.checks import UserError, positive
 from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
+from struthio.cli.earlier import Earlier, earlier
 from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, doubt_naive, load_network, through
 from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack
-from struthio.cli.saving import Saving
+from struthio.cli.saving import Saving, columns_of
 from struthio.cli.tally import Tally
 from struthio.data import Samples, load_data
 from struthio.data.files import writable_folder
 from struthio.goals import abstains
-from struthio.meter import BudgetSpent, Ended
+from struthio.meter import BudgetSpent, Ended, ask
 from struthio.models import Endpoint, Prepared, prepare
 from struthio.shares import percent
 from struthio.types import Threat
@@ -44,10 +47,16 @@ class Job:
     data: Samples
     stop: int
     batch_size: int
+    earlier: Earlier | None
+
+    @property
+    def start(self) -> int:
+        """The first row that is still to be attacked."""
+        return self.earlier.rows.num_rows if self.earlier else 0
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The rows of the data on the model's device; without labels, the model's own answers stand for them."""
-        for ids, x, labels in self.data.batches(size, stop=self.stop):
+        for ids, x, labels in self.data.batches(size, self.start, self.stop):
             x = x.to(_device(self.model))
             yield ids, x, _labels(self.model, x, labels)
 
@@ -58,10 +67,14 @@ def run_batch(options: Options) -> int:
     """
     job = _job(options)
     tally, started, end = Tally(), time.perf_counter(), 0
+    if job.earlier:
+        tally.add(job.earlier.columns())
+    finished = tally.rows
     with ExitStack() as stack:
         saving = None
         if options.output is not None:
-            saving = stack.enter_context(Saving(writable_folder(options.output), job.data.names))
+            before = job.earlier.rows if job.earlier else None
+            saving = stack.enter_context(Saving(writable_folder(options.output), job.data.names, before))
         advance = stack.enter_context(_progress(job))
         try:
             for part in stream(
@@ -73,11 +86,14 @@ def run_batch(options: Options) -> int:
                 seed=options.seed,
                 batch_size=job.batch_size,
                 budget=options.row_budget,
-                rows=job.stop,
+                rows=job.stop - job.start,
             ):
-                tally.add(part)
+                columns = columns_of(part)
+                tally.add(columns)
                 if saving:
-                    saving.add(part)
+                    saving.add(columns, part.result.x_adv)
+                if getattr(job.model, "ended", None) is None:
+                    finished = tally.rows
                 advance(tally)
         except KeyboardInterrupt:
             end = 130
@@ -88,12 +104,13 @@ def run_batch(options: Options) -> int:
             end = 1 if isinstance(error, BudgetSpent) else 2
     if end:
         kept = f", and kept in {options.output}" if saving else ""
-        terminal.note(f"stopped: {tally.rows} of {job.stop} rows are done{kept}.")
+        further = " The same command goes on with the others." if saving and options.endpoint else ""
+        terminal.note(f"stopped: {tally.rows} of {job.stop} rows are done{kept}.{further}")
     if tally.rows:
         batch_words.doubt(tally)
         found = batch_words.summary(job, tally, time.perf_counter() - started, complete=not end)
         if saving:
-            saving.summary(found)
+            saving.summary({**found, "rows_finished": finished})
         batch_words.tell(job, tally, found)
     return end
 
@@ -123,8 +140,12 @@ def _job(options: Options) -> Job:
     names = getattr(model, "class_names", None) or (data.class_names if model is None else None)
     aimed = aim(goal, lambda name: find_class(name, names))
     _, x, labels = next(data.batches(32, stop=stop))
+    attack, before = through(options, attack, x.to(device(options.device)), labels), None
     if model is None:
-        model = agreed_endpoint(endpoint_of(options, data), x, labels)
+        model = endpoint_of(options, data)
+        before = _earlier(options, batch_words.about(options, attack, threat, model), model, stop)
+        _, x, labels = next(data.batches(32, before.rows.num_rows if before else 0, stop))
+        model = agreed_endpoint(model, x, labels)
     else:
         x = x.to(_device(model))
         model = agreed(model, x, labels)
@@ -137,8 +158,18 @@ def _job(options: Options) -> Job:
     size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
     searched = options.via is None and not isinstance(model, Endpoint)  # a model asked once needs no preparing
     ready = prepare(model, x) if options.prepare and searched else model
-    attack = through(options, attack, x.to(device(options.device)), labels)
-    return Job(options, attack, threat, aimed, ready, data, stop, size)
+    return Job(options, attack, threat, aimed, ready, data, stop, size, before)
+
+
+def _earlier(options: Options, about: dict[str, Any], endpoint: Endpoint, stop: int) -> Earlier | None:
+    """What an earlier run left in the folder, with which this one goes on."""
+    if options.output is None:
+        return None
+    folder = Path(options.output).expanduser()
+    found = earlier(folder, about)
+    if found:
+        found.go_on(endpoint, folder, stop)
+    return found
 
 
 def _device(model: nn.Module | Prepared) -> torch.device:
@@ -150,7 +181,7 @@ def _device(model: nn.Module | Prepared) -> torch.device:
 def _labels(model: nn.Module | Prepared, x: Tensor, labels: Tensor | None) -> Tensor:
     if labels is not None:
         return labels.to(x.device)
-    outputs: Tensor = getattr(model, "original", model)(x)
+    outputs = ask(getattr(model, "original", model), x)
     return (outputs[:, :-1] if abstains(model) else outputs).argmax(1)
 
 

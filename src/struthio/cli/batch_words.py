@@ -17,7 +17,10 @@ from struthio.report import table
 from struthio.report.numbers import seconds_text, share_text, size_text
 
 if TYPE_CHECKING:
+    from struthio.attacks.base import Attack
+    from struthio.cli.attack import Options
     from struthio.cli.batch import Job
+    from struthio.types import Model, Threat
 
 
 def doubt(tally: Tally) -> None:
@@ -30,19 +33,26 @@ def doubt(tally: Tally) -> None:
         )
 
 
+def about(options: Options, attack: Attack, threat: Threat, model: Model) -> dict[str, Any]:
+    """What the figures of a row depend on, by name."""
+    return {
+        "struthio": __version__,
+        "model": model.line.shown if isinstance(model, Endpoint) else options.model,
+        "weights": options.weights,
+        "via": options.via,
+        "data": options.data,
+        "attack": describe(attack),
+        "threat": describe(threat),
+        "goal": (options.goal_text() or "untargeted") + (", unnoticed" if abstains(model) else ""),
+        "seed": options.seed,
+    }
+
+
 def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str, Any]:
     """The options and the figures by name."""
     notes = list(job.model.notes) if isinstance(job.model, Prepared) else []
     return {
-        "struthio": __version__,
-        "model": job.model.line.shown if isinstance(job.model, Endpoint) else job.options.model,
-        "weights": job.options.weights,
-        "via": job.options.via,
-        "data": job.options.data,
-        "attack": describe(job.attack),
-        "threat": describe(job.threat),
-        "goal": (job.options.goal_text() or "untargeted") + (", unnoticed" if abstains(job.model) else ""),
-        "seed": job.options.seed,
+        **about(job.options, job.attack, job.threat, job.model),
         "batch_size": job.batch_size,
         "prepared": notes,
         "complete": complete,

@@ -6,6 +6,7 @@ import gzip
 import tempfile
 import time
 import warnings
+import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +102,8 @@ def run_property(network: str, property_: str, options: Options) -> int:
     with ExitStack() as stack:
         path = _unpacked(Path(network), Path(stack.enter_context(tempfile.TemporaryDirectory())))
         model, exact, size = _loaded(path)
-        if cases and cases[0].low.numel() != size.numel():
-            raise UserError(
-                f"the property is about {cases[0].low.numel()} inputs, but {network} takes {size.numel()} {list(size)}."
-            )
+        for case in cases[:1]:
+            _fits(case, exact, size, network)
         answer, example = decide(model, exact, size, cases, time.perf_counter() + options.timeout)
         outputs = None if example is None else exact(example).flatten().tolist()
     inputs = None if example is None else example.flatten().tolist()
@@ -121,6 +120,23 @@ def run_property(network: str, property_: str, options: Options) -> int:
     if inputs is not None and outputs is not None:
         _give(inputs, outputs, options)
     return 1 if answer == "unknown" else 0
+
+
+def _fits(case: Case, exact: nn.Module, size: torch.Size, network: str) -> None:
+    """Raise UserError where the property is about another number of inputs or outputs than the network has."""
+    if case.low.numel() != size.numel():
+        raise UserError(
+            f"the property is about {case.low.numel()} inputs, but {network} takes {size.numel()} {list(size)}."
+        )
+    try:
+        outputs = exact(_inside(case)[0].reshape(1, *size))
+    except RuntimeError as error:
+        raise UserError(f"{network} cannot be run on one row: {str(error)[:200]}") from error
+    asserted = case.unsafe[0].weights.shape[1]
+    if outputs.numel() != asserted or not outputs.is_floating_point():
+        raise UserError(
+            f"the property is about {asserted} outputs, but {network} gives {outputs.numel()} of {outputs.dtype}."
+        )
 
 
 def decide(
@@ -207,7 +223,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
     whole = folder / path.stem
     try:
         whole.write_bytes(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be unpacked: {error}") from error
     return whole
 
@@ -226,7 +242,10 @@ def _loaded(path: Path) -> tuple[nn.Module, nn.Module, torch.Size]:
     (given,) = [part for part in graph.input if part.name not in stored]
     sides = [side.dim_value for side in given.type.tensor_type.shape.dim][1:]
     if not sides or not all(sides):
-        raise UserError(f"{path.name} takes inputs of an open shape {sides}; bounds need a fixed one.")
+        raise UserError(
+            f"{path.name} takes rows of the open shape {[side or 'any' for side in sides]}; bounds need a fixed one, "
+            "behind the batch."
+        )
     return model, OnnxScores(str(path)).eval(), torch.Size(sides)
 
 

@@ -25,20 +25,24 @@ def make_attack(name: str, texts: Sequence[str], **given: Any) -> Attack:
     """
     from struthio.attacks.registry import attack_class, make
 
-    types = {field.name: str(field.type) for field in dataclasses.fields(attack_class(name))}
     options = {option: value for option, value in given.items() if value is not None}
-    said = set[str]()
+    return make(name, **{**options, **options_from(name, attack_class(name), texts)})
+
+
+def options_from(name: str, kind: type[Any], texts: Sequence[str]) -> dict[str, Any]:
+    """Options of a dataclass from texts `option=value`. Raises UserError for what it does not have or cannot take."""
+    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    options: dict[str, Any] = {}
     for text in texts:
         option, equals, value = text.partition("=")
         option = option.strip().replace("-", "_")
         if not equals:
             raise UserError(f"-O takes option=value, such as -O steps=50; {text!r} has no '='.")
         check_options(name, [option], types)
-        if option in said:
+        if option in options:
             raise UserError(f"{option} of {name} was given twice; give it once.")
-        said.add(option)
         options[option] = convert(value.strip(), types[option], f"{name}'s {option}")
-    return make(name, **options)
+    return options
 
 
 def put_around(model: nn.Module, texts: Sequence[str]) -> nn.Module:

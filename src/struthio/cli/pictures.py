@@ -21,6 +21,7 @@ from struthio.cli.picture_job import FOLDER, MODEL, THREAT, Done, Job, Problem, 
 from struthio.data.files import replacing, writable_folder
 from struthio.data.pictures import read_picture
 from struthio.describe import describe
+from struthio.meter import ask
 from struthio.models import prepare
 from struthio.report import figure
 from struthio.report.numbers import seconds_text
@@ -133,9 +134,9 @@ def _warn_of_length(job: Job, model: nn.Module, source: Path, x: Tensor) -> None
         return
     started = time.perf_counter()
     z = x[None].clone().requires_grad_()
-    outputs = model(z)
+    outputs = ask(model, z)
     if outputs.requires_grad:
-        torch.autograd.grad(outputs.logsumexp(1).sum(), z)
+        torch.autograd.grad(outputs.logsumexp(1).sum(), z, allow_unused=True)
     steps = getattr(job.attack, "steps", None) or 1
     whole_time = seconds_text(steps * (time.perf_counter() - started))
     terminal.note(

@@ -31,7 +31,7 @@ def endpoint_of(options: Options, data: Samples) -> Endpoint:
             f"`struthio list attacks` shows for {' or '.join(sees)}, such as "
             f"--attack {'square' if 'scores' in sees else 'hop-skip-jump'}."
         )
-    classes = options.classes
+    classes: int | tuple[str, ...] | None = options.classes
     if classes is None and options.outputs == "labels":
         classes = _classes_of(data)
     return Endpoint(
@@ -70,9 +70,9 @@ def agreed_endpoint(endpoint: Endpoint, x: Tensor, labels: Tensor | None) -> End
     return endpoint
 
 
-def _classes_of(data: Samples) -> int:
+def _classes_of(data: Samples) -> int | tuple[str, ...]:
     if data.class_names is not None:
-        return len(data.class_names)
+        return data.class_names
     if data.y is None:
         raise UserError("an endpoint that answers with labels does not say how many classes there are: --classes N.")
     return max(2, int(data.y.max()) + 1)

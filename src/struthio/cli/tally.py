@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import statistics
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from struthio.attacks.stream import Attacked
+import numpy as np
+import numpy.typing as npt
+
 from struthio.shares import Share
+
+Columns = Mapping[str, npt.NDArray[Any]]  # by name, one value a row
 
 
 @dataclass
@@ -35,20 +40,14 @@ class Tally:
     backwards: int = 0
     sizes: array[float] = field(default_factory=lambda: array("d"))
 
-    def add(self, part: Attacked) -> None:
-        """Count one finished batch."""
-        result = part.result
-        # One forward shows that the clean input reaches the goal, and no more is then spent.
-        tried = (result.forwards > 1) | ~result.success
-        won = tried & result.success
-        self.rows += len(part.ids)
-        self.correct += int(part.correct.sum())
-        self.robust += int((part.correct & ((part.predicted_adv == part.labels) | part.abstained)).sum())
-        self.attacked += int(tried.sum())
+    def add(self, rows: Columns) -> None:
+        """Count some rows, by the columns in which they are kept."""
+        won = np.logical_and(rows["attacked"], rows["success"])
+        self.rows += len(rows["id"])
+        for name in ("correct", "robust", "attacked", "forwards", "backwards"):
+            setattr(self, name, getattr(self, name) + int(rows[name].sum()))
         self.won += int(won.sum())
-        self.forwards += int(result.forwards.sum())
-        self.backwards += int(result.backwards.sum())
-        self.sizes.extend(result.size[won].tolist())
+        self.sizes.extend(rows["size"][won].tolist())
 
     def figures(self) -> dict[str, Any]:
         """All figures by name; shares as `{share, count, of, low, high}` with their 95 % intervals."""
