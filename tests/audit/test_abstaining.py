@@ -81,6 +81,11 @@ def reachable(x, labels):
     return (side > 0) != (labels == 1)
 
 
+def test_a_detector_without_a_threshold_is_refused(rows):
+    with pytest.raises(st.UserError, match=r"Height has no threshold.*calibrate\(x, fpr=0\.05\)"):
+        st.audit(Guarded(Sides(), Height(torch.inf)), rows, "linf:0.05", level="quick")
+
+
 def test_rows_fall_where_wrong_and_unnoticed_alone(rows):
     x, labels = rows
     setting, found = audited(Guarded(Sides(), Height()), x, labels)

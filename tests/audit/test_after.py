@@ -83,6 +83,20 @@ def test_an_attack_that_stands_still():
     )
 
 
+@pytest.mark.parametrize(("far", "fewest", "most"), [(3.0, 40, 100), (0.05, 200, 260)])
+def test_noise_goes_on_only_where_it_could_still_win(far, fewest, most):
+    """The score of noise is normal here: it is 3 spreads beyond the best of 40, or it is not."""
+    x, asked = torch.full((4, 1, 8, 8), 0.5), []
+
+    def model(x):
+        asked.append(len(x))
+        score = x.flatten(1).sum(1) - 32 - far
+        return torch.stack([-score, score], 1)
+
+    reconsider(model, x, torch.zeros(4, dtype=torch.int64), st.Linf(0.01), st.FGSM(loss=st.Margin()))
+    assert fewest * 4 <= sum(asked) < most * 4
+
+
 def test_the_majority_of_draws_decides():
     answers = iter([[1, 1, 0], [0, 1, 0], [0, 1, 1]])
 

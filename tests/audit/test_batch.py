@@ -11,6 +11,7 @@ import struthio as st
 from struthio.attacks.suites import Part
 from struthio.audit import batch as room
 from struthio.audit.batch import Contradiction, examine_batch
+from struthio.audit.heard import answers
 from struthio.audit.setting import Setting
 from struthio.testing import exact_distance, linear_model, small_inputs
 
@@ -111,6 +112,15 @@ def test_a_false_proof_is_a_bug(monkeypatch):
     monkeypatch.setattr(room, "certify", everything)
     with pytest.raises(Contradiction, match="proved to hold"):
         examine_batch(setting(Part("pgd", PGD), certify="auto"), IDS, X, LABELS)
+
+
+def test_a_clean_row_of_which_the_model_says_nan_is_set_apart():
+    def silent(x):
+        return MODEL(x).masked_fill((x == X[1]).flatten(1).all(1, keepdim=True), math.nan)
+
+    done = examine_batch(setting(model=silent), IDS[:3], X[:3], LABELS[:3])
+    assert (done.errors, done.findings.fell.tolist()) == ({1: "the scores hold NaN"}, [False, True, False])
+    assert answers(silent, X[:3]).tolist() == [LABELS[0], -1, LABELS[2]]
 
 
 class Fragile(nn.Module):

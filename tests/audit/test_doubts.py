@@ -58,6 +58,12 @@ def test_no_doubt_about_the_zoo(name, threat):
     assert examine(st.load(f"zoo:{name}"), *masked.digits(), threat) == ()
 
 
+def test_a_sound_model_is_asked_little():
+    (x, y), asked = masked.digits(), []
+    assert examine(lambda x: asked.append(len(x)) or masked.plain()(x), x, y, st.Linf(0.3)) == ()
+    assert sum(asked) < 15 * len(x)
+
+
 @pytest.mark.parametrize("act", [nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Hardswish])
 @pytest.mark.parametrize("eps", [0.5 / 255, 8 / 255])
 def test_no_doubt_about_usual_layers(act, eps):

@@ -14,7 +14,9 @@ from torch import nn
 
 import struthio as st
 from struthio.audit import Store, summarise
+from struthio.audit.job import agreed
 from struthio.audit.run import Progress
+from struthio.audit.setting import settle
 from struthio.testing import linear_model, small_inputs
 
 
@@ -50,9 +52,22 @@ def plain(found):
     return figures
 
 
-def test_the_figures_of_a_linear_model_are_exact():
-    told = []
-    found = audited(tell=told.append)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An audit that nobody stopped: its folder, what it found, and what it told."""
+    folder, told = tmp_path_factory.mktemp("whole"), []
+    return folder, audited(folder=folder, tell=told.append), told
+
+
+@pytest.fixture(scope="module")
+def helped(tmp_path_factory):
+    """The same through a surrogate too: its folder and what it found."""
+    folder = tmp_path_factory.mktemp("helped")
+    return folder, audited(folder=folder, surrogates=[OTHER])
+
+
+def test_the_figures_of_a_linear_model_are_exact(whole):
+    _, found, told = whole
     verdict = found.verdict
     assert (verdict.count.rows, verdict.count.correct) == (40, 39)
     assert 0 <= verdict.count.held - verdict.count.certified <= 1  # both are exact here, but for rounding
@@ -73,20 +88,18 @@ def test_the_figures_of_a_linear_model_are_exact():
 
 
 def test_the_worst_of_two_threats_counts_rows_that_hold_under_both():
-    found = audited(threats=["linf:0.02", "l2:0.3"], certify="none")
+    found = audited(threats=["linf:0.02", "l2:0.3"], certify="none", rows=16)
+    assert list(found.threats) == list(found.figures()["threats"]) == ["linf:0.02", "l2:0.3"]  # as they were given
     held = [verdict.count.held for verdict in found.threats.values()]
     assert found.worst.held <= min(held)
     assert found.at_most.count == found.worst.held
-    assert list(found.threats) == sorted(["linf:0.02", "l2:0.3"])
 
 
 class Stopped(Exception):
     pass
 
 
-def test_an_audit_that_was_stopped_goes_on_bit_for_bit(tmp_path):
-    whole = audited(folder=tmp_path / "whole", surrogates=[OTHER])
-
+def test_an_audit_that_was_stopped_goes_on_bit_for_bit(tmp_path, helped):
     def stop_after(rows):
         def tell(progress):
             if progress.done >= rows:
@@ -97,8 +110,8 @@ def test_an_audit_that_was_stopped_goes_on_bit_for_bit(tmp_path):
     for rows in (16, 32):
         with pytest.raises(Stopped):
             audited(folder=tmp_path / "parts", surrogates=[OTHER], tell=stop_after(rows))
-    assert plain(audited(folder=tmp_path / "parts", surrogates=[OTHER])) == plain(whole)
-    assert_same_rows(tmp_path / "whole", tmp_path / "parts")
+    assert plain(audited(folder=tmp_path / "parts", surrogates=[OTHER])) == plain(helped[1])
+    assert_same_rows(helped[0], tmp_path / "parts")
 
 
 def assert_same_rows(first, second):
@@ -119,7 +132,7 @@ SCRIPT = """
 """
 
 
-def test_an_audit_that_was_killed_goes_on_bit_for_bit(tmp_path):
+def test_an_audit_that_was_killed_goes_on_bit_for_bit(tmp_path, whole):
     folder = tmp_path / "killed"
     script = textwrap.dedent(SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder)))
     process = subprocess.Popen([sys.executable, "-c", script])
@@ -128,22 +141,49 @@ def test_an_audit_that_was_killed_goes_on_bit_for_bit(tmp_path):
     time.sleep(0.3)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert plain(audited(folder=folder)) == plain(audited(folder=tmp_path / "whole"))
-    assert_same_rows(folder, tmp_path / "whole")
+    assert plain(audited(folder=folder)) == plain(whole[1])
+    assert_same_rows(folder, whole[0])
 
 
-def test_a_finished_audit_is_read_and_not_run_again(tmp_path):
-    first = audited(folder=tmp_path)
-    told = []
-    assert plain(audited(folder=tmp_path, tell=told.append)) == plain(first)
+def test_a_finished_audit_is_read_and_not_run_again(whole):
+    (folder, first, _), told = whole, []
+    assert plain(audited(folder=folder, tell=told.append)) == plain(first)
     assert not told
-    with Store.read(tmp_path) as store:
+    with Store.read(folder) as store:
         assert plain(summarise(store)) == plain(first)
 
 
-def test_workers_find_the_same():
+def test_another_function_is_told_apart_by_its_answers(tmp_path):
+    """It has no weights of which a digest could be taken, and a module's code may change between two runs."""
+
+    def begin(model, folder, **given):
+        def stop(progress):
+            raise Stopped
+
+        st.audit(model, (X, LABELS), "linf:0.03", folder=tmp_path / folder, name="it", tell=stop, **given)
+
+    calls = itertools.count()
+    random = lambda x: MODEL(x) + torch.rand(len(x), 5)  # noqa: E731
+    never_the_same = lambda x: MODEL(x) * (1 + next(calls) % 2)  # noqa: E731
+    for folder, first, second in (
+        ("one", lambda x: MODEL(x), lambda x: MODEL(x) + 1e-7),
+        ("random", random, random),
+        ("drifting", never_the_same, never_the_same),
+    ):
+        for model in (first, second):
+            with pytest.raises(Stopped):
+                begin(model, folder)
+    with pytest.raises(st.UserError, match="another model: the first rows were answered otherwise"):
+        begin(lambda x: 1.1 * MODEL(x), "one")
+    with pytest.raises(Stopped):
+        begin(MODEL, "surrogates", surrogates={"b": lambda x: MODEL(x)})
+    with pytest.raises(st.UserError, match="another surrogate b"):
+        begin(MODEL, "surrogates", surrogates={"b": lambda x: -MODEL(x)})
+
+
+def test_workers_find_the_same(helped):
     found = audited(workers=2, surrogates=[OTHER])
-    assert plain(found) == plain(audited(surrogates=[OTHER]))
+    assert plain(found) == plain(helped[1])
     assert "transfer from Linear 1" in found.verdict.wins
 
 
@@ -171,7 +211,7 @@ def test_another_model_is_another_job(tmp_path):
         (((X + 1, LABELS), "linf:0.03"), "spans"),
         (((X, LABELS), "linf:3"), "linf|Linf"),
         (((X, LABELS), []), "no threat"),
-        (((X[:0], LABELS[:0]), "linf:0.03"), "no rows"),
+        (((X[:0], LABELS[:0]), "linf:0.03"), "nothing in it"),
         (((X, LABELS[:5]), "linf:0.03"), "one class number a row"),
         (((X, LABELS.double()), "linf:0.03"), "whole class numbers"),
         (((X.numpy(), LABELS.numpy()), "linf:0.03"), "tuple of ndarray, ndarray.*from_numpy"),
@@ -201,6 +241,30 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(arguments, word
 def test_an_option_that_cannot_be_meant_is_refused_too(option, word):
     with pytest.raises(st.UserError, match=word):
         st.audit(MODEL, (X, LABELS), "linf:0.03", **option)
+
+
+def test_a_threat_without_known_bounds_is_audited_without_proofs():
+    assert settle(MODEL, X[:2], LABELS[:2], st.L0(2), level="quick").certify == "none"
+    with pytest.raises(st.UserError, match="bounds are known for Linf, L2 and L1"):
+        job("l0:2", certify="crown")
+
+
+def job(threat="linf:0.03", x=X, labels=LABELS, model=MODEL, certify="none"):
+    return agreed(model, (x, labels), threat, "quick", None, 16, 0, certify, True, {}, ())
+
+
+def test_odd_rows():
+    odd = job(x=torch.cat([X[:20], X[:1] + 3]), labels=LABELS[:21])
+    with pytest.raises(st.UserError, match="row 20 of the data: x spans"):
+        odd.batch(1)
+    with pytest.raises(st.UserError, match="labels hold -9; class numbers start at 0"):
+        job(labels=LABELS - 9)
+    with pytest.raises(st.UserError, match=r"each of the first 16 rows: .*model\.float\(\)"):
+        job(model=Linear().eval().double())
+    with pytest.raises(st.UserError, match="each of the first 16 rows: .* the scores hold NaN"):
+        job(model=lambda x: MODEL(x) * torch.nan)
+    half = job(x=X.bfloat16(), model=Linear().eval().bfloat16())
+    assert half.description(None)["first_rows"] != job().description(None)["first_rows"]
 
 
 def test_what_is_no_model_is_refused():

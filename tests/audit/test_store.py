@@ -17,6 +17,7 @@ from struthio.audit import shards, tables
 from struthio.audit.findings import Findings
 from struthio.audit.folder import StoreWarning, remote_kind
 from struthio.audit.store import Store
+from struthio.audit.summary import summarise
 from struthio.checks import UserError
 
 resource = pytest.importorskip("resource", reason="processes are forked and limited as on POSIX")
@@ -155,6 +156,15 @@ def test_another_job_is_refused_with_what_differs(tmp_path):
     same = {"threats": ("linf:0.3",), "rows": 1000, "seed": 0, "model": "zoo:digits-cnn"}
     with Store.open(tmp_path, same) as store:
         assert_holds(store, {0})
+
+
+def test_all_threats_together_count_rows_that_each_has_seen(tmp_path):
+    with Store.open(tmp_path, JOB | {"threats": ["a", "b"], "certify": "none"}) as store:
+        for threat, batches in (("b", (0, 1)), ("a", (0, 2))):  # as workers leave them that are stopped
+            store.note(f"plan {threat}", {"names": []})
+            for batch in batches:
+                store.add(threat, batch, findings_of(batch))
+        assert summarise(store).worst.rows == len(findings_of(0))
 
 
 def test_foreign_folders_are_refused(tmp_path):

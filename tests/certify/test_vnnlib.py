@@ -48,6 +48,9 @@ def test_alternatives_and_boxes_of_their_own():
         (HEAD + BOX + "(assert (<= Y_2 0))", "Y_2 is not declared"),
         (HEAD + BOX + "(assert (implies Y_0 Y_1))", "implies"),
         (HEAD + BOX + "(assert (<= Y_0 zero))", "'zero' is no number"),
+        (HEAD + BOX + "(assert (<= Y_0 nan))", "'nan' is no number"),
+        (HEAD + BOX + "(assert (and" + 14 * " (or (<= Y_0 0) (<= Y_1 0))" + "))", "16384 cases"),
+        (HEAD + BOX, "nothing is asserted about the outputs"),
         (HEAD + BOX + "(check-sat now)", "check-sat"),
         (HEAD + "(assert (<= X_0 1)", "not closed"),
         (HEAD + ")", "not opened"),
@@ -57,6 +60,21 @@ def test_alternatives_and_boxes_of_their_own():
 def test_what_is_refused(text, words):
     with pytest.raises(UserError, match=words):
         parse(text)
+
+
+def test_broken_files_are_refused(tmp_path):
+    path = tmp_path / "p.vnnlib"
+    packed = gzip.compress(HEAD.encode())
+    deep = "(assert " + 5000 * "(or " + "(<= Y_0 0)" + 5000 * ")" + ")"
+    for content, words in (
+        (packed[:-12], "cannot be read"),
+        (packed[:12] + b"xyz" + packed[15:], "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        ((HEAD + BOX + deep).encode(), "nested too deeply"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            read_property(path)
 
 
 def test_files(tmp_path):

@@ -58,7 +58,7 @@ def made(tmp_path):
         stores.append(store)
         for threat in job["threats"]:
             findings = ten_rows((fell or {}).get(threat, (1, 2, 3)))
-            store.note(f"plan {threat}", {**PLAN, **(plan or {})})
+            store.note(f"plan {threat}", {**PLAN, "norm": threat.partition(":")[0], **(plan or {})})
             store.add(threat, 0, findings, pictures_of(findings, shape))
         return store
 

@@ -17,7 +17,8 @@ from PIL import Image
 from struthio.audit import Store, summarise
 from struthio.checks import UserError
 from struthio.report.audit_figures import curve, detection, pieces, round_numbers
-from struthio.report.audit_page import command, page, write_page, write_reports
+from struthio.report.audit_page import page, write_page, write_reports
+from struthio.report.repeat import again, command
 
 VOID = {"meta", "img", "br"}
 
@@ -165,6 +166,22 @@ def test_the_command_repeats_the_job(made):
         assert words[words.index(option) + 1] == value
     assert "--no-repair" in words
     assert words.count("--stand-in") == 1
+
+
+def test_an_audit_of_tensors_is_repeated_in_python(made):
+    store = made(
+        job={"data": "10 rows", "model": "Net", "threats": {"l2:1": "L2(eps=1)", "Linf(eps=2, box=None)": "..."}}
+    )
+    said = again(store.job)
+    assert said.startswith(
+        "struthio.audit(model, (x, labels), ['l2:1', Linf(eps=2, box=None)], level='standard', rows=10"
+    )
+    assert again({**store.job, "threats": {"small": "L2(eps=1)"}}).startswith(
+        "struthio.audit(model, (x, labels), {'small': L2(eps=1)}, level"
+    )
+    text = page(store, summarise(store))
+    assert "10 rows given in Python, level" in text
+    assert "are those that were given" in text
 
 
 def test_the_command_is_understood_by_the_command_line(made):

@@ -64,7 +64,11 @@ def rows_and_labels(data: Any, model: Model) -> Samples:
     x, labels = data
     if x.ndim < 2:
         raise UserError(f"x has shape {tuple(x.shape)}; a batch [n, ...] is needed.")
+    if not x.numel():
+        raise UserError(f"x has shape {tuple(x.shape)}: there is nothing in it to audit.")
     checks.classes(labels, len(x), "labels")
+    if int(labels.min()) < 0:
+        raise UserError(f"labels hold {int(labels.min())}; class numbers start at 0.")
     return Samples(x, labels, name=f"{len(x)} rows")
 
 

@@ -150,8 +150,7 @@ class _Batch:
         there = rows.to(self.x.device)
         goal, threat = against(self.labels[there], self.setting.abstains), self.setting.threat[there]
         result = attack(self.attacked, self.x[there], goal, threat, self.generator[there].fold(number + 1))
-        won, margin, forwards = result.success, result.score, result.forwards
-        predicted = self._classes(result.x_adv)
+        won, margin, forwards, predicted = result.success, result.score, result.forwards, result.predicted
         if not self.setting.exact:
             predicted, wrong, margin = self._ask(result.x_adv, there, number + 1)
             won, forwards = wrong & threat.allows(self.x[there], result.x_adv), forwards + self.setting.draws
@@ -166,13 +165,6 @@ class _Batch:
         self.found.fell[rows[won]] = True
         self.found.by[rows[won]] = number
         self.found.size[rows[won]] = result.size.double().cpu()[won]
-
-    @torch.no_grad()
-    def _classes(self, x_adv: Tensor) -> Tensor:
-        """The classes of what was found; no question where the judge is asked anyway."""
-        if not self.setting.exact:
-            return torch.empty(0)
-        return self.judge(x_adv).argmax(1)
 
     def _look_for_the_smallest(self) -> None:
         """On the first rows of the data, the smallest change at any radius; one within the radius counts as a win."""
@@ -265,14 +257,24 @@ class _Batch:
         wrongly = Untargeted(labels) if clean else goal
         if setting.draws == 1:
             outputs = self.judge(x)
+            if clean:
+                _say_something(outputs)
             return outputs.argmax(1), wrongly.success(outputs), goal.score(Margin(), outputs)
         with no_trace(self.generator[rows].fold(10_000 + draw)):
             answers = [self.judge(x) for _ in range(setting.draws)]
+        if clean:
+            _say_something(torch.stack(answers).nanmean(0))
         answered = torch.stack([~one.isnan().any(1) for one in answers]).any(0)
         classes = torch.stack([one.argmax(1) for one in answers]).mode(0).values
         margin = torch.stack([goal.score(Margin(), one) for one in answers]).mean(0)
         unnoticed = True if clean or not setting.abstains else classes != answers[0].shape[1] - 1
         return classes, (classes != labels) & answered & unnoticed, margin
+
+
+def _say_something(outputs: Tensor) -> None:
+    """Refuse clean rows on which the model says NaN, which is no class at all."""
+    if bool(outputs.isnan().any()):
+        raise Refused("the scores hold NaN")
 
 
 def _failed(setting: Setting, ids: Tensor, x: Tensor, labels: Tensor, bars: Bars | None, error: Exception) -> Done:

@@ -24,29 +24,11 @@ class Damaged(Exception):
 
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder that holds files but no audit, so that nobody's data are mixed with ours."""
-    strangers = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, PICTURES))
+    ours = {LOCK, f"{LOCK}-journal", PICTURES}  # the second is what a kill leaves of a lock
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in ours)
     if strangers and not (folder / DATABASE).exists():
         some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         raise UserError(f"{folder} holds other files ({some}) and no audit. Name a new or an empty folder with -o.")
-
-
-def claim(folder: Path) -> sqlite3.Connection:
-    """The right to write in a folder, held until the connection is closed or its process dies in whatever way.
-
-    It is an exclusive transaction on an empty database: SQLite's own locks are there on every system, are not inherited
-    by child processes, and leave nothing behind to clear away.
-    """
-    lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        raise UserError(
-            f"another process is writing in {folder}. Wait until it has ended, or name another folder with -o."
-        ) from error
-    return lock
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from struthio import checks
 from struthio.attacks.stream import out_of_memory
 from struthio.checks import UserError
+from struthio.failed import failed
 from struthio.goals import abstains
 from struthio.meter import Ended
 from struthio.types import Model
@@ -24,6 +27,7 @@ class Heard:
         self.model = model
         if hasattr(model, "original"):
             self.original = Heard(model.original)
+            self.tolerance = getattr(model, "tolerance", math.inf)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The model's outputs."""
@@ -39,7 +43,7 @@ class Heard:
 
 @torch.no_grad()
 def answers(model: Model, x: Tensor, abstaining: bool = True) -> Tensor:
-    """The class that the model gives each row, int64 [n]; -1 where it raises an error.
+    """The class that the model gives each row, int64 [n]; -1 where it raises an error, or says NaN.
 
     Args:
         model: as given.
@@ -53,7 +57,8 @@ def answers(model: Model, x: Tensor, abstaining: bool = True) -> Tensor:
             return torch.full((1,), -1, device=x.device)
         return torch.cat([answers(model, half, abstaining) for half in x.chunk(2)])
     checks.outputs(outputs, len(x))
-    return (outputs if abstaining or not abstains(model) else outputs[:, :-1]).argmax(1)
+    said = (outputs if abstaining or not abstains(model) else outputs[:, :-1]).argmax(1)
+    return said.masked_fill(outputs.isnan().any(1), -1)
 
 
 @torch.no_grad()
@@ -66,11 +71,14 @@ def classes(model: Model, x: Tensor) -> int:
         try:
             outputs = Heard(model)(some)
         except Refused as error:
-            said = error
+            said: Exception = error.__cause__ if isinstance(error.__cause__, Exception) else error
             continue
         checks.outputs(outputs, len(some))
+        if bool(outputs.isnan().any(1).all()):
+            said = ValueError("the scores hold NaN")
+            continue
         return int(outputs.shape[1]) - abstains(model)
     raise UserError(
-        f"the model raised an error on each of the first {len(x)} rows, of shape {tuple(x.shape[1:])} ({said}). Check "
-        "that the data belongs to this model."
+        f"the model raised an error on each of the first {len(x)} rows: {failed(said, x)} Check that the data belongs "
+        "to this model."
     ) from said

@@ -19,9 +19,11 @@ from struthio.audit.repair.stand_ins import Instead
 from struthio.audit.setting import Setting, settle
 from struthio.audit.surrogates import Surrogates, check, named
 from struthio.certify.certificate import METHODS
+from struthio.certify.region import region_of
 from struthio.checks import UserError
 from struthio.data import Samples
 from struthio.describe import describe
+from struthio.detectors.guarded import Guarded
 from struthio.types import Model, Threat
 
 VALUES = 4_000_000  # input values at once, so that a batch of photographs fits into memory
@@ -70,8 +72,16 @@ class Job:
         """The rows of one batch: ids, inputs and labels. Without labels, the model's own answers stand for them."""
         first = number * self.batch_size
         ids, x, labels = next(self.data.batches(self.batch_size, first, min(first + self.batch_size, self.rows)))
-        x = x.to(_device(self.model))
+        x = x.to(self.device)
+        for threat in self.threats.values():
+            _within(threat, ids, x)
         return ids, x, answers(self.model, x, False).clamp(min=0) if labels is None else labels.to(x.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else iter(())
+        return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
     def batches(self) -> range:
         """Their numbers."""
@@ -80,8 +90,10 @@ class Job:
     def setting(self, threat: Threat, channels_last: bool | None = None) -> Setting:
         """Examine the model, repair what is in the way, choose the attacks; the same every time."""
         ids, x, labels = (part[: 4 * FEW] for part in self.batch(0))
-        said = answers(self.model, x)
-        right = (said == labels).nonzero().flatten()[:FEW]
+        said = labels[:0]
+        while len(said) < len(x) and int((said == labels[: len(said)]).sum()) < FEW:
+            said = torch.cat([said, answers(self.model, x[len(said) :][:FEW])])
+        right = (said == labels[: len(said)]).nonzero().flatten()[:FEW]
         some = right if len(right) else (said >= 0).nonzero().flatten()[:FEW]
         return settle(
             self.model, x[some], labels[some], threat, level=self.level, seed=self.seed, certify=self.certify,
@@ -109,6 +121,7 @@ def agreed(
     checks.one_of(level, LEVELS, "level")
     checks.one_of(certify, ("auto", "none", *METHODS), "certify")
     checks.whole(seed, "seed")
+    _calibrated(model)
     samples = rows_and_labels(data, model)
     if rows is not None:
         checks.count(rows, "rows")
@@ -121,8 +134,8 @@ def agreed(
     spec = data if isinstance(data, str) else samples.name
     job = Job(model, samples, spec, tried, level, count, size, seed, certify, repair, dict(stand_ins or {}), others)
     _, x, _ = job.batch(0)
-    for threat in tried.values():
-        threat[torch.arange(len(x), device=x.device)].check(x)
+    for threat in tried.values() if certify in METHODS else ():
+        region_of(threat, x[:1])
     known = classes(model, x[:FEW])
     if samples.y is not None and int(samples.y.max()) >= known:
         raise UserError(
@@ -133,6 +146,16 @@ def agreed(
     return job
 
 
+def _calibrated(model: Model) -> None:
+    """Refuse a model behind a detector that would flag nothing."""
+    for part in model.modules() if isinstance(model, nn.Module) else ():
+        if isinstance(part, Guarded) and bool(part.detector.threshold.isinf()):
+            raise UserError(
+                f"the detector {type(part.detector).__name__} has no threshold, so that it flags nothing. Call "
+                "detector.calibrate(x, fpr=0.05), with clean rows that its fit has not seen."
+            )
+
+
 def _weights(model: Model) -> str:
     """A digest of all parameters and buffers; another model is another job."""
     if not isinstance(model, nn.Module):
@@ -140,19 +163,34 @@ def _weights(model: Model) -> str:
     digest = hashlib.sha256(str(model).encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(value))
     return digest.hexdigest()[:16]
 
 
 def _first_rows(data: Samples, rows: int) -> str:
     """A digest of the first rows and of all their labels."""
     _, x, _ = next(data.batches(8, 0, min(8, rows)))
-    digest = hashlib.sha256(x.contiguous().numpy().tobytes())
+    digest = hashlib.sha256(_bytes(x))
     if data.y is not None:
-        digest.update(data.y[:rows].contiguous().numpy().tobytes())
+        digest.update(_bytes(data.y[:rows]))
     return digest.hexdigest()[:16]
 
 
-def _device(model: Model) -> torch.device:
-    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+def _bytes(values: Tensor) -> bytes:
+    """What a tensor of any type holds, bfloat16 too, which NumPy does not know."""
+    return values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _within(threat: Threat, ids: Tensor, x: Tensor) -> None:
+    """Refuse rows that the threat does not allow: the first batch at once, of a later one the row by its number."""
+    try:
+        threat[torch.arange(len(x), device=x.device)].check(x)
+    except UserError as error:
+        if not ids[0]:
+            raise
+        for place in range(len(x)):
+            try:
+                threat[torch.arange(place, place + 1, device=x.device)].check(x[place : place + 1])
+            except UserError as worse:
+                raise UserError(f"row {int(ids[place])} of the data: {worse}") from error
+        raise

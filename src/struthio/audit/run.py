@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from struthio.audit.doubts import Doubt, from_radii, from_wins, reconsider
 from struthio.audit.findings import Findings
 from struthio.audit.job import Job, agreed
 from struthio.audit.repair.stand_ins import Instead
+from struthio.audit.same import refuse_another
 from struthio.audit.scale import meant, spread
 from struthio.audit.setting import Setting
 from struthio.audit.store import Store
@@ -103,6 +105,7 @@ def audit(
     meant(workers)
     job = agreed(model, data, threats, level, rows, batch_size, seed, certify, repair, stand_ins, surrogates)
     with _folder(folder) as place, Store.open(place, job.description(name)) as store:
+        refuse_another(job, store)
         store.note("class names", list(job.data.class_names or getattr(model, "class_names", None) or ()))
         for text, threat in job.threats.items():
             _one_threat(job, store, text, threat, workers, tell)
@@ -124,6 +127,8 @@ def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int 
         "attacks": [describe(part.attack) for part in setting.suite],
         "log": list(setting.log),
         "draws": setting.draws,
+        "certify": setting.certify,
+        "norm": getattr(threat, "norm", None),
         "eps": float(torch.as_tensor(threat.eps, dtype=torch.float64).max()),
         "doubts": [asdict(doubt) for doubt in setting.doubts],
         **plan,
@@ -134,7 +139,8 @@ def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int 
     for batch, done in _work(job, setting, text, plan, missing, workers, count):
         if batch == 0:
             plan["bars"] = [str(bar) for bar in done.bars]
-        plan["errors"] = {**plan.get("errors", {}), **{str(row): what for row, what in done.errors.items()}}
+        errors = {**plan.get("errors", {}), **{str(row): what for row, what in done.errors.items()}}
+        plan["errors"] = {row: errors[row] for row in sorted(errors, key=int)}
         plan["seconds"] = plan.get("seconds", 0.0) + time.perf_counter() - started
         started = time.perf_counter()
         store.add(text, batch, done.findings, done.pictures, notes={f"plan {text}": plan})  # together, or not at all
@@ -230,8 +236,8 @@ def _afterwards(job: Job, setting: Setting, text: str, store: Store, plan: dict[
     doubts = list(from_wins(wins, dict(zip(plan["names"], plan["access"], strict=True)), max(tried, 1)))
     attack = next((part.attack for part in setting.suite if part.access == "gradients"), None)
     if attack is not None and job.level != "standard-aa":
-        few = 8 if job.level == "quick" else 16
-        for look, among in ((from_radii, right), (reconsider, held)):
+        few, times = (8, 5) if job.level == "quick" else (16, 10)
+        for look, among in ((from_radii, right), (partial(reconsider, times=times), held)):
             x, labels = _rows(job, torch.cat(among)[:few])
             doubts += look(
                 setting.attacked, x, labels, setting.threat, attack, job.seed + 1, setting.judge, setting.draws

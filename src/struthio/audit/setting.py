@@ -17,6 +17,8 @@ from struthio.audit.doubts import Doubt, examine
 from struthio.audit.repair import Adapted, adapt
 from struthio.audit.repair.stand_ins import Instead
 from struthio.audit.surrogates import Surrogates, transfer_parts
+from struthio.certify.region import region_of
+from struthio.checks import UserError
 from struthio.goals import abstains
 from struthio.models import prepare
 from struthio.rows import RowGenerator
@@ -43,7 +45,8 @@ class Setting:
         ladder: looks for the smallest change at any radius, on the first rows; None where no attack does.
         ladder_rows: how many rows it gets.
         draws: by how many fresh draws a row is decided; 1 where the model is not random.
-        certify: how rows are proved to hold, or "none".
+        certify: how rows are proved to hold, or "none"; so too where "auto" was asked and no bounds are known for the
+            threat.
         seed: of all random numbers.
         doubts: what was found in the model before, each with what was done about it.
         log: what was done to the model.
@@ -127,12 +130,21 @@ def settle(
         ladder=None if ladder is None else adapted.fit(ladder),
         ladder_rows=LADDER_ROWS[level],
         draws=adapted.draws,
-        certify=certify,
+        certify="none" if certify == "auto" and not _bounded(threat, x) else certify,
         seed=seed,
         doubts=adapted.doubts,
         log=adapted.log,
         abstains=unnoticed,
     )
+
+
+def _bounded(threat: Threat, x: Tensor) -> bool:
+    """Whether bounds are known for a threat."""
+    try:
+        region_of(threat, x[:1])
+    except UserError:
+        return False
+    return True
 
 
 def _fitted(part: Part, adapted: Adapted) -> Part:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from struthio.audit import shards, tables
 from struthio.audit.findings import Findings
-from struthio.audit.folder import DATABASE, PICTURES, claim, plainly, refuse_foreign, warn_if_remote
+from struthio.audit.folder import DATABASE, LOCK, PICTURES, plainly, refuse_foreign, warn_if_remote
 from struthio.audit.resume import prepare
 from struthio.audit.tables import JSON
 from struthio.checks import UserError
-from struthio.data.files import writable_folder
+from struthio.data.files import claim, writable_folder
 
 
 class Store:
@@ -48,7 +48,7 @@ class Store:
         refuse_foreign(folder)
         warn_if_remote(folder)
         with plainly(folder):
-            lock = claim(folder)
+            lock = claim(folder, LOCK)
             store = cls(folder, sqlite3.connect(folder / DATABASE, isolation_level=None), lock)
             with store._closed_on_failure():
                 prepare(folder, store._database, job)

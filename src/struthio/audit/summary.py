@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from struthio.detectors.roc import Roc, roc
 from struthio.shares import Share
 
 POINTS = 40  # of the curve
+NORMS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
 KEPT = 10_000  # rows of which single numbers are kept
 
 
@@ -79,10 +80,12 @@ class Verdict:
         backwards: of all rows.
         seconds: that it took, all sittings together.
         eps: the radius.
+        norm: of the threat, as attacks name it; None where it has none.
         doubts: what speaks against the figures.
         log: what was done to the model before it was attacked.
         attacks: the suite.
         draws: by how many draws a row was decided.
+        certify: how rows were tried to be proved, or "none".
         errors: what the model said on rows where it failed, by their ids.
     """
 
@@ -97,11 +100,18 @@ class Verdict:
     backwards: int = 0
     seconds: float = 0.0
     eps: float = math.nan
+    norm: str | None = None
     doubts: tuple[Doubt, ...] = ()
     log: tuple[str, ...] = ()
     attacks: tuple[str, ...] = ()
     draws: int = 1
+    certify: str = "auto"
     errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def p(self) -> float | None:
+        """Of the threat's norm: infinite, 2, 1 or 0; None where it is no ball."""
+        return NORMS.get(self.norm or "")
 
     @property
     def clean(self) -> Share:
@@ -263,7 +273,7 @@ class Audit:
     def __repr__(self) -> str:
         lines = [
             f"{text}: robust accuracy at most {verdict.at_most.share:.1%}, at least {verdict.at_least.share:.1%} "
-            f"of {verdict.count.rows} rows, {len(verdict.doubts)} doubts"
+            f"of {verdict.count.rows} rows, {len(verdict.doubts)} doubt{'s' * (len(verdict.doubts) != 1)}"
             for text, verdict in self.threats.items()
         ]
         return f"Audit({'; '.join(lines)})"
@@ -280,8 +290,8 @@ def summarise(store: Store, kept: bool = True) -> Audit:
     verdicts = {text: _verdict(store, text, plan) for text, plan in plans.items() if store.done(text)}
     worst = None
     if len(verdicts) > 1:
-        worst = Count()
-        for together in zip(*(store.findings(text) for text in verdicts), strict=False):
+        worst, everywhere = Count(), set.intersection(*(store.done(text) for text in verdicts))
+        for together in zip(*(_of(store, text, everywhere) for text in verdicts), strict=True):
             worst.add(_worst(list(together)))
     return Audit(verdicts, worst, store.job, store.folder if kept else None)
 
@@ -290,15 +300,24 @@ def _verdict(store: Store, text: str, plan: dict[str, Any]) -> Verdict:
     verdict = Verdict(
         seconds=plan.get("seconds", 0.0),
         eps=plan.get("eps", math.nan),
+        norm=plan.get("norm"),
         doubts=tuple(Doubt(**doubt) for doubt in plan.get("doubts", ())),
         log=tuple(plan.get("log", ())),
         attacks=tuple(plan.get("attacks", ())),
         draws=plan.get("draws", 1),
+        certify=plan.get("certify", store.job["certify"]),
         errors=plan.get("errors", {}),
     )
     for findings in store.findings(text):
         verdict.add(findings, plan["names"])
     return verdict
+
+
+def _of(store: Store, text: str, batches: set[int]) -> Iterator[Findings]:
+    """The findings of these batches alone, in order; workers finish others out of it."""
+    for batch, findings in zip(sorted(store.done(text)), store.findings(text), strict=True):
+        if batch in batches:
+            yield findings
 
 
 def _worst(several: list[Findings]) -> Findings:

@@ -66,7 +66,7 @@ def begun(database: sqlite3.Connection, path: Path) -> bool:
 
 
 def text(value: JSON) -> str:
-    """A JSON value as the one text that stands for it."""
+    """A JSON value as the one text that stands for it, in whatever order its keys were given."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
@@ -77,7 +77,7 @@ def digest(line: str) -> str:
 
 def keep_fact(database: sqlite3.Connection, table: str, key: str, value: JSON) -> None:
     """Keep a JSON value under a key, in the place of an earlier one."""
-    line = text(value)
+    line = json.dumps(value, ensure_ascii=False)  # in the order given, in which reports list it
     database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", (key, line, digest(key + line)))
 
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import math
 import re
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +73,14 @@ def read_property(path: str | Path) -> tuple[Case, ...]:
     content = path.read_bytes()
     try:
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text: {error}") from error
     try:
         return parse(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: its formulas are nested too deeply to be read.") from error
 
 
 def parse(text: str) -> tuple[Case, ...]:
@@ -98,11 +103,7 @@ def parse(text: str) -> tuple[Case, ...]:
     inputs, outputs = (sum(name.startswith(kind) for name in variables) for kind in ("X_", "Y_"))
     if not inputs or not outputs:
         raise UserError("a property declares inputs X_0, X_1, ... and outputs Y_0, Y_1, ...")
-    count = 1
-    for parts in choices:
-        count *= len(parts)
-    if count > MOST:
-        raise UserError(f"multiplied out, the property has {count} cases; at most {MOST} are read.")
+    _few_enough(choices)
     boxes: dict[tuple[Any, ...], list[list[Atom]]] = {}
     for choice in itertools.product(*choices):
         own = list(itertools.chain(*choice))
@@ -116,11 +117,18 @@ def parse(text: str) -> tuple[Case, ...]:
     return tuple(case for case in cases if bool((case.low <= case.high).all()))
 
 
+def _few_enough(choices: list[list[list[Atom]]]) -> None:
+    """Raise UserError where too many conjunctions would come of it."""
+    count = math.prod(map(len, choices))
+    if count > MOST:
+        raise UserError(f"multiplied out, the property has {count} cases; at most {MOST} are read.")
+
+
 def _case(limits: list[Atom], unsafe: list[list[Atom]], inputs: int, outputs: int) -> Case:
     low, high = torch.full((2, inputs), torch.inf, dtype=torch.float64).unbind()
     low = -low
     for atom in limits:
-        ((name, factor),) = [(name, factor) for name, factor in atom.items() if name]
+        ((name, factor),) = [(name, factor) for name, factor in atom.items() if name and factor]
         place, edge = _number(name, inputs), -atom.get("", 0.0) / factor
         if factor > 0:
             high[place] = min(float(high[place]), edge)
@@ -133,6 +141,8 @@ def _case(limits: list[Atom], unsafe: list[list[Atom]], inputs: int, outputs: in
 
 
 def _conjunction(atoms: list[Atom], outputs: int) -> Conjunction:
+    if not atoms:
+        raise UserError("of some inputs nothing is asserted about the outputs; a property says which are forbidden.")
     weights = torch.zeros(len(atoms), outputs, dtype=torch.float64)
     for row, atom in enumerate(atoms):
         for name, factor in atom.items():
@@ -163,7 +173,9 @@ def _cases(formula: Any) -> list[list[Atom]]:
         case ["or", *parts]:
             return [case for part in parts for case in _cases(part)]
         case ["and", *parts]:
-            return [list(itertools.chain(*choice)) for choice in itertools.product(*map(_cases, parts))]
+            choices = list(map(_cases, parts))
+            _few_enough(choices)
+            return [list(itertools.chain(*choice)) for choice in itertools.product(*choices)]
         case ["<=" | "<", left, right]:
             return [[_sum(left, right, -1.0)]]
         case [">=" | ">", left, right]:
@@ -185,10 +197,10 @@ def _terms(expression: Any) -> Terms:
         case str(word) if re.fullmatch(r"[XY]_\d+", word):
             return {word: 1.0}
         case str(word):
-            try:
-                return {"": float(word)}
-            except ValueError as error:
-                raise UserError(f"{word!r} is no number and no variable.") from error
+            with suppress(ValueError):
+                if math.isfinite(value := float(word)):
+                    return {"": value}
+            raise UserError(f"{word!r} is no number and no variable.")
         case ["+", first, *more]:
             return _sum(first, ["+", *more], 1.0) if more else _terms(first)
         case ["-", only]:

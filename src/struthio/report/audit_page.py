@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -17,16 +14,18 @@ from struthio.audit.doubts import KINDS, Doubt
 from struthio.audit.folder import plainly
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit, Count, Verdict, summarise
-from struthio.data.sets import OFFLINE
 from struthio.report import junit, sarif
 from struthio.report.audit_figures import Curve, Detection, Piece, curve, detection, pieces
-from struthio.report.audit_rows import NORMS, Gallery, gallery
+from struthio.report.audit_rows import Gallery, gallery
 from struthio.report.numbers import class_text, seconds_text, size_text
+from struthio.report.repeat import again, in_python, rows_text
 from struthio.shares import Share, percent
 
 HERE = Path(__file__).parent
 CLASSES = 20  # that are shown where there are more
 ERRORS = 20
+UNMENDED = "Nothing was done about it."
+Said = list[tuple[list[str], str]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,9 @@ def page(store: Store, found: Audit, at_least: float | None = None) -> str:
         doubts=_doubts(found),
         looked_for={name: kind for name, kind in KINDS.items() if job["surrogates"] or name != "transfer-wins"},
         gate=None if at_least is None or not sections else (at_least, found.at_most),
-        command=command(job),
+        how_many=rows_text(job),
+        again=again(job),
+        in_python=in_python(job),
         named=partial(class_text, names=store.noted("class names", ())),
         totals=_totals(found),
         few_errors=ERRORS,
@@ -108,11 +109,6 @@ def _template() -> jinja2.Template:
 
 def _section(store: Store, text: str, verdict: Verdict) -> Section:
     plan = store.noted(f"plan {text}", {})
-    p = NORMS.get(text.partition(":")[0].lower())
-
-    def size(value: float) -> str:
-        return size_text(value, p) if p is not None else f"{value:.4g}"
-
     chosen = sorted(verdict.classes.items(), key=lambda one: (one[1].held / one[1].rows, one[0]))[:CLASSES]
     attacks = [*verdict.attacks, f"at any radius, on the first {len(verdict.smallest)} rows"]
     return Section(
@@ -122,44 +118,40 @@ def _section(store: Store, text: str, verdict: Verdict) -> Section:
         curve=curve(verdict),
         detection=detection(verdict),
         classes=[(label, count, pieces(count)) for label, count in sorted(chosen)],
-        gallery=gallery(store, text, plan["names"]),
+        gallery=gallery(store, text, plan["names"], verdict.p),
         suite=[(name, how, verdict.wins.get(name, 0)) for name, how in zip(plan["names"], attacks, strict=False)
                if name != "smallest change" or verdict.smallest],
-        eps=size(verdict.eps),
-        median=size(verdict.median) if math.isfinite(verdict.median) else "",
+        eps=size_text(verdict.eps, verdict.p),
+        median=size_text(verdict.median, verdict.p) if math.isfinite(verdict.median) else "",
         finished=bool(plan.get("finished")),
     )  # fmt: skip
 
 
-def _doubts(found: Audit) -> list[tuple[Doubt, list[tuple[str, Doubt]]]]:
-    """Each kind of doubt once, with the threats under which it was found and what was measured there."""
-    kinds: dict[str, list[tuple[str, Doubt]]] = {}
+def _doubts(found: Audit) -> list[tuple[Doubt, Said, Said]]:
+    """Each kind of doubt once, with what was measured and what was done, and under which threats."""
+    kinds: dict[str, dict[str, Doubt]] = {}
     for text, verdict in found.threats.items():
         for doubt in verdict.doubts:
-            kinds.setdefault(doubt.name, []).append((text, doubt))
-    return [(several[0][1], several) for several in kinds.values()]
+            kinds.setdefault(doubt.name, {})[text] = doubt
+    return [
+        (
+            next(iter(several.values())),
+            _said({text: doubt.evidence for text, doubt in several.items()}, len(found.threats)),
+            _said({text: doubt.remedy or UNMENDED for text, doubt in several.items()}, len(found.threats)),
+        )
+        for several in kinds.values()
+    ]
+
+
+def _said(several: dict[str, str], threats: int) -> Said:
+    """Each sentence once, with the threats of which it was said; with none where it was said of all."""
+    told: dict[str, list[str]] = {}
+    for text, sentence in several.items():
+        told.setdefault(sentence, []).append(text)
+    return [([] if len(names) == threats else names, sentence) for sentence, names in told.items()]
 
 
 def _totals(found: Audit) -> dict[str, float]:
     """What all threats together cost."""
     verdicts = list(found.threats.values())
     return {name: sum(getattr(one, name) for one in verdicts) for name in ("forwards", "backwards", "seconds")}
-
-
-def command(job: Mapping[str, Any]) -> str:
-    """The line that does the same audit again, as far as a line can say it."""
-    data = job["data"]
-    *around, model = job["model"].split(" + ")  # as the command line names it: the outermost defence first
-    words = ["struthio", "audit", model, f"data:{data}" if f"data:{data.split(':')[0]}" in OFFLINE else data]
-    for defense in reversed(around):
-        words += ["--defense", defense]
-    for text in job["threats"]:
-        words += ["--threat", text]
-    words += ["--level", job["level"], "--count", str(job["rows"]), "--seed", str(job["seed"])]
-    words += ["--batch-size", str(job["batch_size"]), "--certify", job["certify"]]
-    words += [] if job["repair"] else ["--no-repair"]
-    for part, instead in job["stand_ins"].items():
-        words += ["--stand-in", f"{part}=identity"] if instead == "None" else []
-    for name in job["surrogates"]:
-        words += ["--surrogate", name]
-    return shlex.join([*words, "-o", "audit"])

@@ -21,7 +21,6 @@ from struthio.report.numbers import size_text
 FELL, HELD = 12, 6  # rows shown of each kind
 SIDE = 128  # pixels on the long side of a picture
 NAMED = 4  # values that are named where a row is no picture
-NORMS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,14 @@ class Gallery:
     limits: tuple[float, float]
 
 
-def gallery(store: Store, threat: str, names: list[str]) -> Gallery:
+def gallery(store: Store, threat: str, names: list[str], p: float | None) -> Gallery:
     """The rows to show of one threat; batches are read until there are enough.
 
     Args:
         store: of the audit.
         threat: its text.
         names: what `Findings.by` counts.
+        p: of the threat's norm; None where it is no ball.
     """
     found = Gallery([], [], False, False, (0.0, 1.0))
     for findings, x, x_adv in _kept(store, threat):
@@ -84,7 +84,7 @@ def gallery(store: Store, threat: str, names: list[str]) -> Gallery:
         for row in range(len(findings)):
             kind, most = (found.fell, FELL) if bool(findings.fell[row]) else (found.held, HELD)
             if len(kind) < most:
-                kind.append(_shown(findings[row : row + 1], x[row], x_adv[row], names, threat, found))
+                kind.append(_shown(findings[row : row + 1], x[row], x_adv[row], names, p, found))
         if len(found.fell) >= FELL and len(found.held) >= HELD:
             break
     return found
@@ -100,14 +100,14 @@ def _kept(store: Store, threat: str) -> Iterator[tuple[Findings, Tensor, Tensor]
         yield findings[torch.tensor([place[int(row)] for row in kept["shown"]])], kept["shown_x"], kept["shown_adv"]
 
 
-def _shown(found: Findings, x: Tensor, x_adv: Tensor, names: list[str], threat: str, page: Gallery) -> Shown:
-    by, p = int(found.by), NORMS.get(threat.partition(":")[0].lower())
+def _shown(found: Findings, x: Tensor, x_adv: Tensor, names: list[str], p: float | None, page: Gallery) -> Shown:
+    by = int(found.by)
     size = float(found.size) if bool(found.fell) else _measured(x, x_adv, p)
     return Shown(
         id=int(found.ids),
         label=int(found.labels),
         predicted=int(found.predicted_adv),
-        size="" if not math.isfinite(size) else size_text(size, p) if p is not None else f"{size:.4g}",
+        size=size_text(size, p) if math.isfinite(size) else "",
         by=names[by] if by >= 0 else "",
         margin=float(found.margin),
         pictures=_pictures(x, x_adv, page.limits) if page.are_pictures else (),

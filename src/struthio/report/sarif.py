@@ -46,7 +46,7 @@ def document(found: Audit, at_least: float | None = None) -> dict[str, Any]:
             said = f"{text}: the model failed on {len(verdict.errors)} rows; row {row}: {what}"
             results.append(_result(found, FAILED, text, said))
     if found.threats and (missed := found.at_most.shortfall(at_least)):
-        results.append(_result(found, BELOW, " ".join(found.threats), f"{missed[0].upper()}{missed[1:]}."))
+        results.append(_result(found, BELOW, " ".join(sorted(found.threats)), f"{missed[0].upper()}{missed[1:]}."))
     driver = {"name": "struthio", "version": __version__, "rules": [_rule(name) for name in RULES]}
     run = {
         "tool": {"driver": driver},

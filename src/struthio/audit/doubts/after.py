@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from struthio.attacks.base import Attack
+from struthio.attacks.best import Best
 from struthio.audit.doubts.kinds import Doubt
 from struthio.audit.doubts.probe import Probe, probe
 from struthio.audit.doubts.slopes import slopes
 from struthio.audit.judge import majority
 from struthio.goals import abstains
 from struthio.gradients import Autograd, Averaged
-from struthio.rows import RowGenerator, as_generator, where_rows
+from struthio.rows import RowGenerator, as_generator
 from struthio.types import Model, Threat
 
 ROWS = 16
 NOISES = 200
 AT_ONCE = 5  # few, so that sixteen photographs fit into memory
-TIMES = 10
+HOPEFUL = 40  # noises, after which a row goes on only
+SPREADS = 3  # where so many times the spread that noise gave its score could still bring it down
+SCALES = (0.5, 1.0, 2.0)  # of the radius
 
 
 def from_wins(wins: Mapping[str, int], access: Mapping[str, str], rows: int) -> Iterator[Doubt]:
@@ -90,13 +94,13 @@ def from_radii(
     if not len(x):
         return
     asked = probe(model, x, labels, threat, as_generator(generator, x)).few(ROWS)
-    held = _Held(asked, attack, model if judge is None else judge, draws)
+    held = _Held(asked.crowd(len(SCALES)), attack, model if judge is None else judge, draws)
     eps = torch.as_tensor(asked.threat.eps, dtype=asked.x.dtype, device=asked.x.device)
-    widest, middle = asked.threat.farthest(asked.x), float(eps.median())
-    radii = {scale * middle: torch.minimum(scale * eps, widest) for scale in (0.5, 1.0, 2.0)}
-    curve = {size: 1 - float(held.fell(attack, asked.threat.at(radius), 930).double().mean())
-             for size, radius in radii.items()}  # fmt: skip
-    yield from from_curve(curve, len(asked.x))
+    widest = asked.threat.farthest(asked.x)
+    radii = torch.cat([torch.minimum(scale * eps, widest) for scale in SCALES])
+    fell = held.fell(attack, held.asked.threat.at(radii), 930).double().reshape(len(SCALES), -1).mean(1)
+    sizes = [scale * float(eps.median()) for scale in SCALES]
+    yield from from_curve(dict(zip(sizes, (1 - fell).tolist(), strict=True)), len(asked.x))
 
 
 def reconsider(
@@ -108,10 +112,11 @@ def reconsider(
     generator: int | RowGenerator = 0,
     judge: Model | None = None,
     draws: int = 1,
+    times: int = 10,
 ) -> tuple[Doubt, ...]:
-    """Look again at a few rows that held: at their slopes, under noise, with ten times the steps, without a radius.
+    """Look again at a few rows that held: at their slopes, under noise, with many times the steps, without a radius.
 
-    On the first 16 rows: `attack` once without a radius and once with ten times its steps, and 230 forwards. The
+    On the first 16 rows: `attack` once without a radius and once with `times` its steps, and up to 230 forwards. The
     checklist of Carlini et al., 2019, arXiv 1902.06705, section 4.
 
     Args:
@@ -123,6 +128,7 @@ def reconsider(
         generator: a seed, or the rows' random numbers, others than the attack had.
         judge: the model on which success is decided; the one attacked where not given.
         draws: by how many fresh draws of it.
+        times: how many times the steps of the attack.
     """
     if not len(x):
         return ()
@@ -130,7 +136,9 @@ def reconsider(
     judge = model if judge is None else judge
     asked = replace(probe(model, x, labels, threat, rows).few(ROWS), abstains=abstains(judge))
     held = _Held(asked, attack, judge, draws)
-    return tuple(doubt for test in (held.slopes, held.noise, held.steps, held.limit) for doubt in test())
+    return tuple(
+        doubt for test in (held.slopes, held.noise, partial(held.steps, times), held.limit) for doubt in test()
+    )
 
 
 class _Held:
@@ -156,15 +164,24 @@ class _Held:
     def noise(self) -> Iterator[Doubt]:
         """The best of many random steps of the whole radius."""
         asked, zero = self.asked, self.asked.threat.zero(self.asked.x)
-        crowd, place = asked.crowd(AT_ONCE), torch.arange(len(zero), device=zero.device)
-        best, best_score = zero, asked.score(zero)
+        best = Best(zero)
+        rows = torch.arange(len(zero), device=zero.device)
+        seen: list[Tensor] = []
         for draw in range(NOISES // AT_ONCE):
-            ways = asked.generator.fold(1000 + draw).normal((AT_ONCE, *zero.shape[1:]), zero.dtype)
+            if draw == HOPEFUL // AT_ONCE:
+                rows = rows[best.score + SPREADS * torch.cat(seen).std(0) > 0]
+            if not len(rows):
+                break
+            some = asked[rows]
+            ways = some.generator.fold(1000 + draw).normal((AT_ONCE, *zero.shape[1:]), zero.dtype)
+            crowd = some.crowd(AT_ONCE)
             z = crowd.step(ways.transpose(0, 1).flatten(0, 1), 1.0)
-            score, which = crowd.score(z, draw).reshape(AT_ONCE, -1).max(0)
-            z = z[which * len(zero) + place]
-            best, best_score = where_rows(score > best_score, z, best), score.maximum(best_score)
-        fell = self._judged(asked.threat.apply(asked.x, best), 900)
+            scores = crowd.score(z, draw).reshape(AT_ONCE, -1)
+            seen.append(scores)
+            score, which = scores.max(0)
+            chosen = which * len(rows) + torch.arange(len(rows), device=z.device)
+            best.offer(rows, z[chosen], score, torch.zeros_like(score, dtype=torch.bool))
+        fell = self._judged(asked.threat.apply(asked.x, best.value), 900)
         if bool(fell.any()):
             yield Doubt(
                 "noise-wins",
@@ -172,18 +189,18 @@ class _Held:
                 numbers={"rows": int(fell.sum()), "of": len(fell)},
             )
 
-    def steps(self) -> Iterator[Doubt]:
-        """Ten times the steps, from other random numbers."""
+    def steps(self, times: int) -> Iterator[Doubt]:
+        """Many times the steps, from other random numbers."""
         steps = getattr(self.attack, "steps", None)
         if not isinstance(steps, int) or "steps" not in {option.name for option in fields(self.attack)}:
             return
-        longer = replace(self.attack, steps=TIMES * steps)  # type: ignore[call-arg]
+        longer = replace(self.attack, steps=times * steps)  # type: ignore[call-arg]
         fell = self.fell(longer, self.asked.threat, 910)
         if int(fell.sum()) > max(1, 0.1 * len(fell)):
             yield Doubt(
                 "more-steps-help",
-                f"With {TIMES * steps} steps in place of {steps}, {int(fell.sum())} of {len(fell)} rows fell.",
-                numbers={"steps": TIMES * steps, "rows": int(fell.sum()), "of": len(fell)},
+                f"With {times * steps} steps in place of {steps}, {int(fell.sum())} of {len(fell)} rows fell.",
+                numbers={"steps": times * steps, "rows": int(fell.sum()), "of": len(fell)},
             )
 
     def limit(self) -> Iterator[Doubt]:

@@ -17,8 +17,8 @@ def examine(
 ) -> tuple[Doubt, ...]:
     """Look at a model before it is attacked: at its answers, its slopes and its parts.
 
-    Some 35 forwards and 2 backwards a row, on the first 64 rows. After Carlini et al., 2019, arXiv 1902.06705;
-    Athalye, Carlini, Wagner, 2018, arXiv 1802.00420; Pintor et al., 2022, arXiv 2106.09947.
+    Some 9 forwards and 2 backwards a row, on the first 64 rows; more where something shows. After Carlini et al., 2019,
+    arXiv 1902.06705; Athalye, Carlini, Wagner, 2018, arXiv 1802.00420; Pintor et al., 2022, arXiv 2106.09947.
 
     Args:
         model: any callable from a batch to class scores; parts are looked at in an nn.Module. It is left as it is.

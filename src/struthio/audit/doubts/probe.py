@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from struthio.attacks.stream import out_of_memory
 from struthio.goals import Evade, Untargeted, abstains, against
 from struthio.gradients import Autograd, NoGradient
 from struthio.models.contract import looks_like_probabilities
-from struthio.rows import RowGenerator, norm, per_row
+from struthio.rows import RowGenerator, Rows, norm, per_row
 from struthio.types import Model, Threat
 
 ROWS = 64  # more rows cost more and would change no verdict
@@ -43,19 +43,26 @@ class Probe:
 
     @property
     def goal(self) -> Untargeted | Evade:
-        """What an attack wants."""
-        return against(self.labels, self.abstains)
+        """What an attack wants, with the slope of what it is judged by."""
+        goal = against(self.labels, self.abstains)
+        return replace(goal, blend=False) if isinstance(goal, Evade) else goal
+
+    def __getitem__(self, rows: Rows) -> Probe:
+        some = self.x[rows], self.labels[rows], self.threat[rows], self.generator[rows]
+        return Probe(self.model, *some, self.abstains)
 
     def few(self, rows: int) -> Probe:
         """The first rows alone."""
-        some = self.x[:rows], self.labels[:rows], self.threat[:rows], self.generator[:rows]
-        return Probe(self.model, *some, self.abstains)
+        return self[slice(rows)]
 
     def crowd(self, times: int) -> Probe:
         """Every row several times: all rows, all rows again, ..."""
-        rows = torch.arange(len(self.x), device=self.x.device).repeat(times)
-        several = self.x[rows], self.labels[rows], self.threat[rows], self.generator[rows]
-        return Probe(self.model, *several, self.abstains)
+        return self[torch.arange(len(self.x), device=self.x.device).repeat(times)]
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """The outputs on the rows themselves, draw 0, asked once for all tests."""
+        return self.ask(self.x)
 
     @torch.no_grad()
     def ask(self, x: Tensor, draw: int = 0) -> Tensor:
