@@ -21,6 +21,7 @@ from tests.train.steps import train
 
 pytest.importorskip("mlxtend")
 pytestmark = pytest.mark.slow
+SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 
 
 def layers(seed):
@@ -46,7 +47,7 @@ def made_for(model, x, y, eps, attack=None):
     return (attack or st.FGSM())(model, x, st.Untargeted(y), st.Linf(eps)).x_adv
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@SEEDS
 def test_fgsm_training_withstands_fgsm_and_nothing_stronger(seed):
     """Goodfellow et al., 2015: error under FGSM falls from 89.4 % to 17.9 %, and examples of the plain network mislead
     the trained one (19.6 %) less than the other way round (40.9 %). Later: PGD breaks it.
@@ -61,7 +62,7 @@ def test_fgsm_training_withstands_fgsm_and_nothing_stronger(seed):
     assert error(hardened, made_for(hardened, tx, ty, 0.25, st.PGD(steps=20)), ty) > 0.95
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@SEEDS
 def test_fgsm_training_localises_the_first_layer(seed):
     """Goodfellow et al., 2015, figure 3. As there, inputs are not clipped and weights begin within 0.005; clipped,
     units use more of their weights than plain ones.
@@ -76,15 +77,16 @@ def test_fgsm_training_localises_the_first_layer(seed):
     assert shares[1] < shares[0]
 
 
-def test_a_stored_set_protects_against_itself_alone(tmp_path):
+@SEEDS
+def test_a_stored_set_protects_against_itself_alone(tmp_path, seed):
     """Training on examples made once (against an earlier network) leaves those made for the new one; a list of such
     networks that is refreshed all the time is another thing (Szegedy et al., 2013; Goodfellow et al., 2015).
     """
     (x, y), (tx, ty) = digits("train"), digits("test")
-    before = train(layers(0), Plain(), x, y, 10)
+    before = train(layers(seed), Plain(), x, y, 10, seed=seed)
     store(tmp_path / "set.npz", made_for(before, x, y, 0.25), y)
-    after = train(layers(1), Static(str(tmp_path / "set.npz")), x, y, 10)
-    online = train(layers(1), FGSMAT(st.Linf(0.25)), x, y, 20)
+    after = train(layers(seed + 10), Static(str(tmp_path / "set.npz")), x, y, 10, seed=seed)
+    online = train(layers(seed + 10), FGSMAT(st.Linf(0.25)), x, y, 20, seed=seed)
     same = made_for(before, tx, ty, 0.25)
     assert error(before, same, ty) > 0.85
     assert error(after, same, ty) < 0.1
@@ -92,16 +94,18 @@ def test_a_stored_set_protects_against_itself_alone(tmp_path):
     assert error(online, made_for(online, tx, ty, 0.25), ty) < 0.3
 
 
-def test_fast_training_overfits_to_its_one_step():
+@SEEDS
+def test_fast_training_overfits_to_its_one_step(seed):
     """Wong et al., 2020: within its reach one step trains what several cannot break; beyond it, accuracy under one step
     stays and that under several is gone.
     """
     (x, y), (tx, ty) = digits("train"), digits("test")
     left = {}
     for eps in (0.1, 0.3):
-        model = train(layers(0), FastAT(st.Linf(eps)), x, y, 10)
+        model = train(layers(seed), FastAT(st.Linf(eps)), x, y, 10, seed=seed)
         for steps, attack in ((1, st.FGSM()), (20, st.PGD(steps=20))):
             left[eps, steps] = 1 - error(model, made_for(model, tx, ty, eps, attack), ty)
+    print(f"left at (radius, steps): {left}")
     assert left[0.1, 20] > 0.6
     assert left[0.1, 1] - left[0.1, 20] < 0.1
     assert left[0.3, 1] > 0.25
@@ -136,9 +140,11 @@ def test_one_step_training_withstands_one_step():
     assert error(plain, steps[plain], y) - error(hardened, steps[hardened], y) > 0.4
     small = st.BIM(steps=10, level=0.3 / 8)
     before, after = (error(model, made_for(model, x, y, 0.3, small), y) for model in (plain, hardened))
+    leaks = [leaking(model, x, y, st.Linf(0.3)) for model in (hardened, mixed("true"))]
+    print(f"ten steps: {before:.3f} {after:.3f}; above clean: least likely {leaks[0]:.3f}, true {leaks[1]:.3f}")
     assert before - after < 0.2
-    assert leaking(hardened, x, y, st.Linf(0.3)) <= 0.005
-    assert leaking(mixed("true"), x, y, st.Linf(0.3)) > leaking(hardened, x, y, st.Linf(0.3)) + 0.2
+    assert leaks[0] <= 0.005
+    assert leaks[1] > leaks[0] + 0.2
 
 
 @pytest.mark.xfail(strict=True, reason="11.2 points below clean after 10 epochs on 4,000 digits (seed 0), not above")

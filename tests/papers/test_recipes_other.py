@@ -11,12 +11,14 @@ from struthio.data.digits import digits
 from struthio.detectors import Guarded
 from struthio.goals import Evade
 from struthio.rows import RowGenerator
+from struthio.train.advprop import AdvProp
 from struthio.train.certified import IBP
 from struthio.train.cmt import CMT, Pairs, least_confused
 from struthio.train.contractive import Contractive
 from struthio.train.distillation import Distillation, Tempered
 from struthio.train.ensemble import EnsembleAT
 from struthio.train.fgsm_at import FGSMAT
+from struthio.train.gat import GAT
 from struthio.train.gradient_penalty import GradientPenalty
 from struthio.train.inv_fgsm import InvFGSM
 from struthio.train.parseval import Parseval
@@ -26,6 +28,12 @@ from struthio.train.spectral import Spectral, exact_norm
 from struthio.zoo.digits import DigitsCNN
 
 pytestmark = pytest.mark.slow
+SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
+
+
+def short(reason):
+    """A target that is missed, with the numbers."""
+    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 @functools.cache
@@ -38,6 +46,14 @@ def small():
     return nn.Sequential(
         nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(),
         nn.Linear(1568, 100), nn.ReLU(), nn.Linear(100, 10),
+    )  # fmt: skip
+
+
+def normed():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 4, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten(),
+        nn.Linear(1568, 100), nn.BatchNorm1d(100), nn.ReLU(), nn.Linear(100, 10),
     )  # fmt: skip
 
 
@@ -93,13 +109,14 @@ def test_interval_bounds_prove_most_of_what_pgd_leaves():
     assert st.certify(plain(), x[:100], y[:100], st.Linf(0.1)).rate < 0.05
 
 
-def test_distillation_hides_gradients_and_nothing_else():
+@SEEDS
+def test_distillation_hides_gradients_and_nothing_else(seed):
     """Papernot et al., 2016; broken by Carlini and Wagner, 2016."""
     x, y = data()
     x, y = x[:40], y[:40]
-    first, carlini = plain(), st.CarliniWagner(steps=300, rounds=6, c=0.01)
-    teacher = trained(Tempered(100.0), lr=1e-2)
-    student = trained(Distillation(teacher, 100.0), lr=1e-2)
+    first, carlini = plain(seed=seed), st.CarliniWagner(steps=300, rounds=6, c=0.01)
+    teacher = trained(Tempered(100.0), seed=seed, lr=1e-2)
+    student = trained(Distillation(teacher, 100.0), seed=seed, lr=1e-2)
     sizes, zeros, fooled, found, lengths = [], [], [], [], []
     for model in (first, student):
         seen = x.clone().requires_grad_()
@@ -135,9 +152,10 @@ def test_ensemble_training_helps_against_other_networks_and_masks_less():
     assert black < from_held
 
 
-def test_parseval_holds_hidden_layers_near_one_for_at_most_a_point():
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=short("clean .942 and .930, 1.2 points apart")), 2])
+def test_parseval_holds_hidden_layers_near_one_for_at_most_a_point(seed):
     """Cisse et al., 2017: and FGSM at 0.1 gets less."""
-    first, tight = (trained(recipe, dense, epochs=15, batch=40) for recipe in (Plain(), Parseval(0.005, last=False)))
+    first, tight = (trained(recipe, dense, 15, seed, batch=40) for recipe in (Plain(), Parseval(0.005, last=False)))
     values = [float(torch.linalg.svdvals(layer.weight.detach()).max()) for layer in (tight[1], tight[3])]
     attacked = [left(model, 0.1, st.FGSM()) for model in (first, tight)]
     print(f"largest {values}, clean {accuracy(first):.3f} {accuracy(tight):.3f}, FGSM {attacked}")
@@ -155,17 +173,18 @@ def distortion(model):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "make", "gain"),
+    ("recipe", "make", "gain", "seed"),
     [
-        (Spectral(weight=0.1, most=2.0), small, 1.1),
-        (Contractive(0.03), dense, 1.15),
-        (GradientPenalty(1.0), dense, 1.15),
+        (Spectral(weight=0.1, most=2.0), small, 1.1, 0),
+        *((Contractive(0.03), dense, 1.15, seed) for seed in range(3)),
+        (GradientPenalty(1.0), dense, 1.15, 0),
+        pytest.param(GradientPenalty(1.0), dense, 1.15, 1, marks=short("clean .920 and .894, 2.6 points apart")),
+        (GradientPenalty(1.0), dense, 1.15, 2),
     ],
-    ids=["spectral", "contractive", "gradient-penalty"],
 )
-def test_penalties_on_steepness_make_the_smallest_changes_longer(recipe, make, gain):
+def test_penalties_on_steepness_make_the_smallest_changes_longer(recipe, make, gain, seed):
     """Yoshida and Miyato, 2017; Gu and Rigazio, 2014; Ross and Doshi-Velez, 2018."""
-    first, flat = plain(make), trained(recipe, make)
+    first, flat = plain(make, seed), trained(recipe, make, seed=seed)
     sizes = distortion(first), distortion(flat)
     print(f"clean {accuracy(first):.3f} {accuracy(flat):.3f}, distortion {sizes[0]:.4f} {sizes[1]:.4f}")
     assert sizes[1] >= gain * sizes[0]
@@ -178,38 +197,42 @@ def test_penalties_on_steepness_make_the_smallest_changes_longer(recipe, make, g
 
 
 @functools.cache
-def paired():
-    """A network with two heads, and the detector of pairs that do not fit."""
+def paired(radius):
+    """A network with two heads, and the detector of pairs that do not fit; weights chosen on other rows than these."""
     first, rows = plain(), data("train")
     partners = least_confused(first, rows[0][:500], rows[1][:500], st.Linf(0.1))
-    heads = trained(CMT(st.Linf(0.1), partners=partners, sources=(first,)))
+    heads = trained(CMT(st.Linf(radius), partners=partners, sources=(first,), weight=1.0))
     return heads, Pairs().fit(heads, *rows).calibrate(data()[0][100:], 0.03)
 
 
 def test_pairs_of_heads_help_against_a_black_box_and_fall_to_who_knows_both():
     """Wang et al., 2020; nobody has broken it in print, so the last line is our own finding."""
-    (x, y), (heads, pairs) = (part[:40] for part in data()), paired()
+    (x, y), (heads, pairs) = (part[:40] for part in data()), paired(0.2)
     alone = left(plain(seed=7), 0.1, st.FGSM()), left(plain(), 0.1, st.FGSM(), plain(seed=7))
     black = left(heads, 0.1, st.FGSM(), plain(seed=7))
     both = st.PGD(100)(Guarded(heads, pairs), x, Evade(st.Untargeted(y)), st.Linf(0.3)).rate
     print(f"clean {accuracy(plain()):.3f} {accuracy(heads):.3f}, black box {black:.3f} (the source and the plain "
           f"network keep {alone}), made for both {both:.3f}")  # fmt: skip
-    assert black >= alone[1] + 0.3
+    assert black >= alone[1] + 0.4
     assert accuracy(plain()) - accuracy(heads) <= 0.03
     assert both >= 0.8
 
 
-@pytest.mark.xfail(strict=True, reason="black box 0.828, noticed 0.025, 0.10, 0.10 for a kappa of 0, 20, 40")
+@short("black box, noticed at a kappa of 0, 5, 20: trained at 0.1 .842, .875 .25 .20; at 0.2 .888, .70 .15 .08")
 def test_pairs_of_heads_withstand_a_black_box_and_notice_confident_inputs():
-    """Wang et al., 2020: 96.3 % right under black boxes, 98.7 % of confident inputs noticed."""
-    (x, y), (heads, pairs) = (part[:40] for part in data()), paired()
-    noticed = []
-    for kappa in (0.0, 20.0, 40.0):
-        result = st.CarliniWagner(steps=100, rounds=2, c=1.0, kappa=kappa)(heads, x, st.Untargeted(y), st.L2())
-        noticed.append(float(pairs.flags(result.x_adv[result.success]).float().mean()))
-    print(f"noticed {noticed}")
-    assert left(heads, 0.1, st.FGSM(), plain(seed=7)) >= 0.9
-    assert min(noticed) >= 0.9
+    """Wang et al., 2020: 96.3 % right under black boxes, 98.7 % of confident inputs noticed. Ours does the one or the
+    other better, by the radius it is trained at.
+    """
+    x, y = (part[:40] for part in data())
+    found = []
+    for heads, pairs in map(paired, (0.1, 0.2)):
+        noticed = []
+        for kappa in (0.0, 5.0, 20.0):
+            result = st.CarliniWagner(steps=100, rounds=2, c=1.0, kappa=kappa)(heads, x, st.Untargeted(y), st.L2())
+            noticed.append(float(pairs.flags(result.x_adv[result.success]).float().mean()))
+        found.append((left(heads, 0.1, st.FGSM(), plain(seed=7)), *noticed))
+    print(f"black box, noticed at a kappa of 0, 5, 20: trained at 0.1 {found[0]}, at 0.2 {found[1]}")
+    assert any(min(line) >= 0.9 for line in found)
 
 
 def test_inverse_inputs_alone_make_nothing_robust():
@@ -221,3 +244,38 @@ def test_inverse_inputs_alone_make_nothing_robust():
     print(scores)
     assert scores[1][1] <= scores[0][1] + 0.02
     assert scores[2][1] >= scores[0][1] + 0.1
+
+
+@short("clean: apart .944 .948 .940, one batch-norm .946 .944 .938, plain .954 .956 .964 (three seeds)")
+@SEEDS
+def test_advprop_keeps_the_clean_accuracy_that_one_batch_norm_loses(seed):
+    """Xie et al., 2020, whose smallest networks are attacked by one step: apart, its inputs cost no clean accuracy."""
+    recipes = AdvProp(st.Linf(0.3), attack=st.FGSM()), FGSMAT(st.Linf(0.3)), Plain()
+    apart, mixed, first = (accuracy(trained(recipe, normed, seed=seed, epochs=4)) for recipe in recipes)
+    print(f"apart {apart:.3f}, mixed {mixed:.3f}, plain {first:.3f}")
+    assert apart >= mixed + 0.01
+
+
+@functools.cache
+def against_a_generator():
+    """Clean accuracy, and what FGSM and PGD-20 leave at 0.1: of a plain network, and of one trained with GAT."""
+    models = plain(), trained(GAT(cost=0.01, scale=0.3))
+    return [[accuracy(model), *(left(model, 0.1, attack) for attack in (st.FGSM(), st.PGD(20)))] for model in models]
+
+
+def test_a_generators_changes_help_against_one_step():
+    """Lee, Han, Lee, 2017."""
+    first, taught = against_a_generator()
+    print(f"clean, FGSM, PGD-20: plain {first}, GAT {taught}")
+    assert taught[1] >= first[1] + 0.1
+    assert taught[2] < taught[1]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="clean .938 of .952; PGD-20 leaves .812, FGSM .832, so little of it is one step's"
+)
+def test_a_generators_changes_cost_no_clean_accuracy_and_several_steps_break_them():
+    """Lee, Han, Lee, 2017: at most a point is lost. Later: PGD leaves less than half of what FGSM leaves."""
+    first, taught = against_a_generator()
+    assert taught[0] >= first[0] - 0.01
+    assert taught[2] < taught[1] / 2

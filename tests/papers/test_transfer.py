@@ -92,6 +92,19 @@ def test_a_substitute_of_4800_labels_passes_on_what_fools_it(name):
     assert abs(passed - 0.84) <= 0.15
 
 
+class Near(nn.Module):
+    """The training digits as neighbours with a slope: a digit weighs exp(-squared distance / 4) for its class."""
+
+    def __init__(self):
+        super().__init__()
+        x, y = digits("train")
+        self.x, self.classes = x.flatten(1), nn.functional.one_hot(y, 10).float()
+
+    def forward(self, x):
+        weights = (-torch.cdist(x.flatten(1), self.x).square() / 4).softmax(1)
+        return (weights @ self.classes).clamp(min=1e-30).log()
+
+
 @pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="missed for nearest neighbours: 0.27 passed on, by a copy right on 0.85")
 def test_a_substitute_of_nearest_neighbours():
@@ -100,17 +113,32 @@ def test_a_substitute_of_nearest_neighbours():
 
 
 @pytest.mark.slow
+def test_what_can_be_asked_of_a_substitute_of_nearest_neighbours():
+    """Papernot et al., 2016: FGSM on a network fools 8 % of nearest neighbours, and on neighbours themselves 42 %.
+
+    Here their own slope passes on 58 %, so that no copy of them can come to the 84 % of a network.
+    """
+    _, x, y = data()
+    with torch.no_grad():
+        right = oracle("neighbours")(x).argmax(1) == y
+    attack = st.Via(st.FGSM(), Near().eval())
+    own = attack(oracle("neighbours"), x[right], st.Untargeted(y[right]), st.Linf(EPS)).rate
+    assert 0.4 <= own < 0.84 - 0.15
+    assert 2 * 0.0836 <= stolen("neighbours")[1] <= own
+
+
+@pytest.mark.slow
 def test_a_reservoir_saves_labels():
-    """Papernot et al., 2017: 400 new inputs a round cost far fewer labels, and pass on about as much."""
+    """Papernot et al., 2016: 400 new inputs a round, after three doublings, save labels and pass on about as much."""
     _, passed, queries = stolen("cnn", most=400)
-    assert queries == 1800
+    assert queries == 150 * 2**3 + 400 * 2
     assert abs(passed - 0.84) <= 0.15
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="missed: 0.82 with the reservoir, 0.88 without; 5.04 points over three seeds")
+@pytest.mark.xfail(strict=True, reason="missed: 0.77 with the reservoir, 0.88 without; with another seed 0.85 and 0.87")
 def test_a_reservoir_costs_less_than_five_points():
-    """Papernot et al., 2017: the reservoir's copy comes within 5 points of that of 4,800 labels."""
+    """Papernot et al., 2016: the reservoir's copy comes within 5 points of that of 4,800 labels."""
     assert stolen("cnn", most=400)[1] >= stolen("cnn")[1] - 0.05
 
 

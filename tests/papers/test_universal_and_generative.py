@@ -2,7 +2,9 @@
 
 import os
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -109,11 +111,21 @@ def test_one_change_fools_cifar(form):
         assert attack.fit(case.model, fit, ball, target=3).fooling(case.model, kept).rate >= 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="missed: uniform noise within 10/255 fools 19.5 %, 10/255 everywhere 39.8 %")
 def test_noise_fools_few_on_cifar():
-    """Moosavi-Dezfooli et al., 2017: noise of the same size fools under 10 %; these pictures are compressed."""
+    """Moosavi-Dezfooli et al., 2017: noise of the same size fools under 10 %, on pictures that were never compressed.
+
+    Of JPEG pictures, trained on or not, it fools 20 %: they lie near the walls of a network that never saw such. 10/255
+    up or down in every value fools 24 % of the others and 40 % of these.
+    """
     case = resnet()
-    assert max(noises(st.Linf(10 / 255), case.x, case.model, mixed(case.x[400:]))) < 0.1
+    with np.load(Path(os.environ["STRUTHIO_DATA"]) / "cifar10/lossless_120.npz") as file:
+        pictures = np.concatenate([file["x_train"], file["x_test"]])
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    even, corner = noises(st.Linf(10 / 255), x, case.model, mixed(x))
+    compressed, _ = noises(st.Linf(10 / 255), case.x, case.model, mixed(case.x[400:]))
+    print(even, corner, compressed)
+    assert even < 0.1
+    assert compressed > 2 * even
 
 
 def generated(model):

@@ -8,29 +8,24 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which this system cannot")
 
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which this system cannot")
+def test_killed_or_two_they_end_as_one_that_was_left_alone(tmp_path):
+    """One test, since one job tells it all and every worker would do it anew."""
     script = Path(__file__).with_name("apart.py")
-    folder = tmp_path_factory.mktemp("apart")
-    done = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    told = json.loads(done.stdout)
 
-
-def test_killed_at_random_moments_it_ends_with_the_very_same_weights(told):
+    # killed at random moments it ends with the very same weights
     assert told["kills"] >= 2
     assert told["killed"]["sums"] == told["through"]["sums"]
 
-
-def test_two_processes_take_the_steps_of_one(told):
+    # two processes take the steps of one
     alone, together = (told[name]["losses"] for name in ("through", "two"))
     assert len(alone) == len(together) == 2 * (3 + 1)
     assert together == pytest.approx(alone, abs=1e-5)
 
-
-def test_one_of_two_is_killed_and_both_go_on(told):
-    assert told["left"] != 0  # the other noticed
+    # one of two is killed, which the other notices, and both go on
+    assert told["left"] != 0
     assert told["two_killed"]["sums"] == told["two"]["sums"]

@@ -41,16 +41,24 @@ def test_plain_trains_on_the_pictures_as_they_are():
     assert recipes.plain(DigitsCNN(), given, y[:5], 0, torch.arange(5)) is given
 
 
-def test_one_epoch_learns_and_repeats_itself(monkeypatch):
+@pytest.fixture
+def fewer(monkeypatch):
+    """1,500 rows to train on and 100 to judge by."""
+    x, y = digits("train")
+    parts = {"train": (x[:1500], y[:1500]), "test": tuple(part[:100] for part in digits("test"))}
+    monkeypatch.setattr(recipes, "digits", parts.get)
+
+
+def test_one_epoch_learns_and_repeats_itself(monkeypatch, fewer):
     monkeypatch.setitem(recipes.RECIPES, "digits-cnn", (recipes.plain, 1))
     first, second = recipes.train("digits-cnn"), recipes.train("digits-cnn")
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     assert not first.training
-    assert recipes.accuracies(first)[0] > 0.8
+    assert recipes.accuracies(first)[0] > 0.6
 
 
-def test_the_command_saves_what_it_trained(monkeypatch, tmp_path, capsys):
+def test_the_command_saves_what_it_trained(monkeypatch, tmp_path, capsys, fewer):
     monkeypatch.setitem(recipes.RECIPES, "digits-cnn", (recipes.plain, 0))
     monkeypatch.setattr("sys.argv", ["recipes", "digits-cnn", "-o", str(tmp_path / "w.safetensors")])
     recipes.main()

@@ -40,12 +40,12 @@ def test_every_batch_is_crafted_on_one_source_each_as_often_as_the_others():
     model, *sources = nets()
     recipe = EnsembleAT(st.Linf(EPS), sources=tuple(sources))
     known, seen = [crafted(net, x) for net in (model, *sources)], [0, 0, 0]
-    for step in range(150):
+    for step in range(90):
         found = recipe.perturb(model, x, y, moment(step))
         which = [torch.allclose(found, one, atol=1e-6) for one in known]
         assert sum(which) == 1
         seen[which.index(True)] += 1
-    assert min(seen) > 30  # 50 each are expected, with a deviation of 6
+    assert min(seen) > 16  # 30 each are expected, with a deviation of 4.5
 
 
 def test_the_loss_is_the_weighted_mean_of_both_parts():

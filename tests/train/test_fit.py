@@ -175,6 +175,17 @@ def test_a_loss_that_is_no_number_names_the_batch(tmp_path):
         fit(net(), rows(), Failing(), PLAN, to=tmp_path)
 
 
+def test_a_folder_in_which_another_trains_is_refused(tmp_path):
+    def tell(now):
+        with pytest.raises(UserError, match="another process is writing in"):
+            fit(net(), rows(), Plain(), PLAN, to=tmp_path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(net(), rows(), Plain(), PLAN, to=tmp_path, tell=tell)
+    assert len(fit(net(), rows(), Plain(), PLAN, to=tmp_path).history) == 2  # what was left behind is in nobody's way
+
+
 def test_mistakes_are_said_before_anything_begins():
     x, y = rows()
     with pytest.raises(UserError, match="no labels"):

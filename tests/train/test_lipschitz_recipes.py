@@ -64,7 +64,7 @@ def test_power_iteration_finds_the_norm_of_the_layer_as_it_works_and_its_gradien
 def test_the_reshaped_kernel_would_be_another_number():
     layer, shape = wrapping()
     reshaped = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
-    assert (power_norm(layer, torch.randn(shape, dtype=torch.float64), 500)[0].item() / reshaped.item()) > 1.3
+    assert (power_norm(layer, torch.randn(shape, dtype=torch.float64), 50)[0].item() / reshaped.item()) > 1.3
 
 
 @pytest.mark.parametrize("norms", ["power", "exact"])
@@ -104,14 +104,14 @@ def test_weights_with_orthogonal_rows_are_a_fixpoint_of_the_retraction(groups):
     Parseval(beta=0.3).after_step(layer, moment())
     assert torch.allclose(layer.weight, kernel.flatten(0, 1), atol=1e-6)
     # such a convolution never stretches its input
-    assert float(torch.linalg.matrix_norm(dense(layer, torch.Size((1, 4 * groups, 6, 6))), 2)) <= 1 + 1e-9
+    assert torch.linalg.matrix_norm(dense(layer, torch.Size((1, 4 * groups, 6, 6))), 2).item() <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5)])
 def test_every_singular_value_goes_to_one(shape):
     torch.manual_seed(4)
     layer = nn.Linear(*reversed(shape)).double()
-    for _ in range(200):
+    for _ in range(100):
         Parseval(beta=0.1).after_step(layer, moment())
     assert torch.allclose(torch.linalg.svdvals(layer.weight), torch.ones(5, dtype=torch.float64), atol=1e-6)
 
@@ -147,10 +147,10 @@ def test_the_gradient_penalty_of_a_linear_model_in_closed_form():
 
 def test_the_contractive_penalty_of_linear_layers_is_the_sum_of_their_frobenius_norms():
     torch.manual_seed(7)
-    x, y = torch.rand(40, 5), torch.arange(40) % 3
+    x, y = torch.rand(100, 5), torch.arange(100) % 3
     model = nn.Sequential(nn.Linear(5, 8), nn.Linear(8, 3))
     wanted = F.cross_entropy(model(x), y) + 0.3 * sum(layer.weight.norm() for layer in model)
-    found = Contractive(0.3, samples=200)(model, x, y, moment(40))
+    found = Contractive(0.3, samples=80)(model, x, y, moment(100))
     assert torch.isclose(found, wanted, rtol=0.01)
 
 

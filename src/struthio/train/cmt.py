@@ -35,7 +35,8 @@ class CMT(WithThreat):
 
     Args:
         partners: e, the partner of each class; none is its own, and each is best given once.
-        weight: of the collaborative term.
+        weight: of the collaborative term. Without it G, on the features of F, learns F under other names, and pairs
+            stay legal.
         sources: networks trained before, on which adversarial inputs are crafted as in `EnsembleAT`; the paper's are
             from black boxes.
         attack: how they are crafted.
@@ -48,7 +49,7 @@ class CMT(WithThreat):
     plain_at_zero: ClassVar[bool] = False
 
     partners: tuple[int, ...] = field(kw_only=True)
-    weight: float = 0.1
+    weight: float = 1.0
     sources: tuple[Model, ...] = ()
     attack: Attack = field(default_factory=FGSM)
 
@@ -116,7 +117,11 @@ class TwoHeads(nn.Module):
 
 
 class Pairs(Detector):
-    """How unlikely the likeliest legal pair (y, e(y)) is: its negative log-probability by both heads of `TwoHeads`."""
+    """How unlikely the second head of `TwoHeads` finds the partner of the class that the first one answers.
+
+    The score is -log p_G(e(y)) at the y of the largest output of F, so that a pair which is not legal stands out
+    however little sure F is of its new class.
+    """
 
     paper: ClassVar[str] = CMT.paper
 
@@ -126,8 +131,8 @@ class Pairs(Detector):
     def score(self, x: Tensor) -> Tensor:
         """The score, [n]."""
         heads = prepared(self.inside, TwoHeads, "CMT")
-        first, second = (out.log_softmax(1) for out in heads.heads(x))
-        return -(first + second[:, heads.partners]).amax(1)
+        first, second = heads.heads(x)
+        return F.cross_entropy(second, heads.partners[first.argmax(1)], reduction="none")
 
 
 def least_confused(model: Model, x: Tensor, y: Tensor, threat: Threat, attack: Attack | None = None) -> tuple[int, ...]:

@@ -102,8 +102,8 @@ def fit(
         save_every: seconds between checkpoints within an epoch; one is written after each epoch in any case.
 
     Raises:
-        UserError: for data, labels or options that cannot be meant, a folder of another job, a damaged checkpoint, and
-            a disk that is full.
+        UserError: for data, labels or options that cannot be meant, a folder of another job or in which another process
+            trains, a damaged checkpoint, and a disk that is full.
         Diverged: where the loss is NaN or infinite.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, between two steps, with a checkpoint written where `to` is given.
     """
@@ -113,10 +113,11 @@ def fit(
         device = next(model.parameters()).device
         training = begun(model, job, device)
         keeper = Keeper(to, training, job.description(model), crew, save_every)
-        keeper.resume()
-        with Stepper(recipe, plan, training, crew, device) as stepper:
-            while not over(training.standing.history, plan):
-                one_epoch(job, stepper, keeper, stop, tell or _silent)
+        with keeper.alone():
+            keeper.resume()
+            with Stepper(recipe, plan, training, crew, device) as stepper:
+                while not over(training.standing.history, plan):
+                    one_epoch(job, stepper, keeper, stop, tell or _silent)
         return result(job, training, keeper)
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from struthio.checks import UserError
-from struthio.data.files import writable_folder
+from struthio.data.files import claim, writable_folder
 from struthio.train import checkpoint
 from struthio.train.checkpoint import BEST, CHECKPOINT, RESULT, Training
 from struthio.train.crew import Crew
 from struthio.train.history import best
+from struthio.train.job import TrainingWarning
 from struthio.train.plan import finite
+
+LOCK = "training.lock"
 
 
 class Keeper:
@@ -35,6 +42,31 @@ class Keeper:
         self.folder = None if folder is None else Path(folder).expanduser()
         self.best: dict[str, Tensor] | None = None
         self.saved = time.monotonic()
+        self._lock: sqlite3.Connection | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, no other training writes in the folder. Raises UserError where one does, or where nobody can."""
+        if self.folder is not None:
+            self.crew.once(self._claim)
+        try:
+            yield
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+
+    def _claim(self) -> None:
+        assert self.folder is not None
+        writable_folder(self.folder)
+        try:
+            self._lock = claim(self.folder, LOCK)
+        except sqlite3.OperationalError as error:
+            warnings.warn(
+                f"{self.folder} cannot be locked ({error}), as on some network file systems: nothing keeps a second "
+                "training from writing there too.",
+                TrainingWarning,
+                stacklevel=2,
+            )
 
     def resume(self) -> None:
         """Put everything back from the checkpoint, or write a first one, so that what cannot be written is known."""
@@ -50,7 +82,6 @@ class Keeper:
 
     def _found(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         assert self.folder is not None
-        writable_folder(self.folder)
         checkpoint.sweep(self.folder)
         path = self._path(CHECKPOINT)
         if not path.exists():

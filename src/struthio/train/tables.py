@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ Place = tuple[str, ...]
 
 @dataclass
 class Reader:
-    """Reads tables, and gathers what is wrong with them.
+    """Reads tables, and gathers what is wrong with them: that is left out, and the rest is read on.
 
     An attack or a recipe is a name, or a table with its `name` and its options; a table without a name changes the
     options of the one that stands there by default. A threat is its text (linf:8/255), a loss its short name, a number
@@ -40,6 +41,7 @@ class Reader:
     load: Callable[[str], Any]
     mistakes: list[str] = field(default_factory=list)
     keys: dict[Place, list[str]] = field(default_factory=dict)
+    left_out: set[Place] = field(default_factory=set)
 
     def read(self, table: Table, kinds: Mapping[str, Any]) -> Table | None:
         """The values of a table whose keys are of these kinds, or None where there are mistakes."""
@@ -53,10 +55,23 @@ class Reader:
         try:
             found = create_model("Table", __config__=ConfigDict(extra="forbid"), **fields).model_validate(table)
         except ValidationError as error:
-            self.mistakes += [self._mistake(one) for one in error.errors(include_url=False)]
+            self._read_on(table, kinds, error.errors(include_url=False))
             return None
         built = {name: self._built(getattr(found, name), (name,)) for name in kinds}
         return None if self.mistakes else built
+
+    def _read_on(self, table: Table, kinds: Mapping[str, Any], wrong: Sequence[Mapping[str, Any]]) -> None:
+        """Note what is wrong, and look for mistakes in the rest. A table that lacks what it needs is left out whole."""
+        rest = copy.deepcopy(table)
+        for one in wrong:
+            place = tuple(map(str, one["loc"]))
+            if place not in self.left_out:
+                self.mistakes.append(self._mistake(one))
+            self.left_out.add(place)
+            around = place[:-1] if one["type"] == "missing" else place
+            if around:
+                _leave_out(rest, around)
+        self.read(rest, {name: kind for name, kind in kinds.items() if name in rest})
 
     def _hint(self, hint: Any, value: Any, place: Place, default: Any = None) -> Any:
         """What pydantic is to check a value against."""
@@ -108,14 +123,23 @@ class Reader:
         make = getattr(type(found), "__made_by__", None)
         if make is None:
             return found
-        before = len(self.mistakes)
-        names = found.model_fields_set - {"name"}
-        options = {name: self._built(getattr(found, name), (*place, name)) for name in names}
-        try:
-            return make(**options) if len(self.mistakes) == before else None
-        except UserError as error:
-            self.mistakes.append(f"{'.'.join(place)}: {error}")
-            return None
+        fields, options = type(found).model_fields, {}
+        for name in [name for name in fields if name in found.model_fields_set and name != "name"]:
+            before = len(self.mistakes)
+            built = self._built(getattr(found, name), (*place, name))
+            if len(self.mistakes) == before:
+                options[name] = built
+        needed = {name for name, option in fields.items() if option.is_required()} - {"name"}
+        while needed <= options.keys():
+            try:
+                return make(**options)
+            except UserError as error:
+                self.mistakes.append(f"{'.'.join(place)}: {error}")
+                wrong = _culprit(make, options, str(error), options.keys() - needed)
+            if wrong is None:
+                return None
+            del options[wrong]
+        return None
 
     def _model(self, spec: Any) -> Any:
         if not isinstance(spec, str):
@@ -134,6 +158,27 @@ class Reader:
         given = error["input"] if isinstance(error["input"], (str, int, float, bool)) else None
         shown = "" if given is None or str(given) in said else f" (given: {json.dumps(given)})"
         return f"{where}: {said}{shown}"
+
+
+def _leave_out(table: Table, place: Place) -> None:
+    """Take out what stands at a place, or what is around it where the place is within a list or a text."""
+    key, *deeper = place
+    if deeper and isinstance(table.get(key), dict):
+        _leave_out(table[key], tuple(deeper))
+    else:
+        table.pop(key, None)
+
+
+def _culprit(make: Callable[..., Any], options: Table, said: str, among: Set[str]) -> str | None:
+    """The first option without which something else is said of the others, or nothing."""
+    for name in [name for name in options if name in among]:
+        try:
+            make(**{other: value for other, value in options.items() if other != name})
+        except UserError as error:
+            if str(error) == said:
+                continue
+        return name
+    return None
 
 
 def _kind(hint: Any) -> Any:
