@@ -46,14 +46,31 @@ def test_evading_is_wrong_and_unnoticed():
 
 @pytest.mark.parametrize("loss", [Margin(), CrossEntropy(), DLR()])
 def test_every_loss_rises_with_the_one_that_is_further_away(loss):
-    """A flagged row gains by a lower last column, a row that is right by its classes alone."""
+    """A flagged row gains by a lower last column, a row that is right most by its classes."""
     goal = Evade(st.Untargeted(LABELS))
     outputs = OUTPUTS.clone().requires_grad_()
     (slope,) = torch.autograd.grad(goal.score(loss, outputs).sum(), outputs)
     assert float(slope[2, -1]) < 0
     assert float(slope[0, 0]) < 0
     assert float(slope[0, 1]) > 0
-    assert float(slope[0, -1]) == 0
+    assert abs(float(slope[0, -1])) < 0.5 * abs(float(slope[0, 1]))
+
+
+def test_on_the_ridge_both_count_alike():
+    """Where both are as far away, the slope is the mean of both; the value is the smaller one, infinite ones too."""
+    outputs = torch.tensor([[2.0, 1.0, 3.0], [4.0, 1.0, 2.0]], requires_grad=True)
+    score = Evade(st.Untargeted(torch.tensor([0, 0]))).score(Margin(), outputs)
+    assert score.tolist() == [-1, -3]
+    (slope,) = torch.autograd.grad(score.sum(), outputs)
+    torch.testing.assert_close(slope[0], torch.tensor([0.0, 0.5, -0.5]))
+    sharp = Evade(st.Untargeted(torch.tensor([0, 0])), blend=False)[:2].score(Margin(), outputs)
+    assert torch.autograd.grad(sharp.sum(), outputs)[0][1].tolist() == [-1, 1, 0]
+    share = torch.tensor(5 / 3).sigmoid()  # -3 by its classes, 2 by the last column
+    torch.testing.assert_close(slope[1], torch.stack([1 - 2 * share, share, share - 1]))
+    endless = torch.tensor([[1.0, -torch.inf, 0.0]], requires_grad=True)
+    score = Evade(st.Untargeted(torch.tensor([0]))).score(Margin(), endless)
+    assert score.tolist() == [-torch.inf]
+    assert not torch.autograd.grad(score.sum(), endless)[0].isnan().any()
 
 
 def test_a_target_unnoticed():
@@ -125,6 +142,16 @@ def test_the_threshold_is_the_score_of_a_rank():
         detector.calibrate(x[:98], 0.01)
     with pytest.raises(UserError, match="fpr is 5"):
         detector.calibrate(x, 5)
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path):
+    with pytest.raises(UserError, match="cannot be read as what a detector stored"):
+        Brightness().load(tmp_path / "nothing", nn.Identity())
+    (tmp_path / "torn").write_bytes(b"abc")
+    with pytest.raises(UserError, match="cannot be read as what a detector stored"):
+        Brightness().load(tmp_path / "torn", nn.Identity())
+    with pytest.raises(UserError, match="cannot write"):
+        Brightness().save(tmp_path / "nowhere" / "file")
 
 
 def test_a_stored_state_belongs_to_one_detector(tmp_path):

@@ -62,6 +62,7 @@ class DefenseGAN(Defense):
 
     Descents start at random points. No gradient arrives: the descent is long, and is not recorded. The stand-in is the
     identity, as in the partial break of Athalye, Carlini and Wagner, 2018, arXiv 1802.00420, who left 55 % of digits.
+    Their other way, a search among what the generator makes, is `gauntlet/manifold.py`, and stronger here.
     Both networks are small and of linear layers, where the paper's are large and convolutional.
 
     Args:
@@ -97,6 +98,13 @@ class DefenseGAN(Defense):
 
     def forward(self, x: Tensor) -> Tensor:
         """The nearest pictures found, [n, channels, side, side]."""
+        with torch.no_grad():
+            nearest: Tensor = self.generator(self.invert(x))
+            return nearest
+
+    @torch.no_grad()
+    def invert(self, x: Tensor) -> Tensor:
+        """The latent vectors of the nearest pictures found, [n, latent]."""
         shape = self.generator.shape
         if x.shape[1:] != shape:
             raise UserError(f"x has shape {tuple(x.shape)}, but the generator makes pictures of shape {shape}.")
@@ -104,11 +112,9 @@ class DefenseGAN(Defense):
         # One draw a row, of all its starts, with the deviation of the published code.
         z = torch.randn(len(x), self.restarts * self.generator.latent).to(x) / self.generator.latent**0.5
         z = self._descend(z.reshape(len(wanted), -1), wanted)
-        with torch.no_grad():
-            made = self.generator(z)
-            off = _off(made, wanted).reshape(len(x), self.restarts)
-            nearest: Tensor = made.unflatten(0, off.shape)[torch.arange(len(x)), off.argmin(1)]
-            return nearest
+        off = _off(self.generator(z), wanted).reshape(len(x), self.restarts)
+        found: Tensor = z.unflatten(0, off.shape)[torch.arange(len(x)), off.argmin(1)]
+        return found
 
     def stand_in(self, x: Tensor) -> Tensor:
         """The identity."""

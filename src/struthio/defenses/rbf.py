@@ -88,4 +88,4 @@ class RBF(Defense):
 
 def _before_softplus(a: Tensor) -> Tensor:
     """The number whose softplus is a."""
-    return a.expm1().log()
+    return a + (-(-a).expm1()).log()

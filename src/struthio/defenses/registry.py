@@ -35,6 +35,17 @@ DEFENSES: dict[str, str] = {
     "smoothing": "struthio.certify.smoothing:SmoothedModel",
 }
 
+LEARNT = {  # how those are made that need data or networks: x, y and what an attack made of them, x_adv
+    "denoising-autoencoder": "nn.Sequential(DenoisingAutoencoder().fit(x, x_adv), net)",
+    "hgd": "nn.Sequential(HGD().fit(net, x, x_adv), net)",
+    "reformer": "nn.Sequential(Reformer().fit(x), net)",
+    "defense-gan": "nn.Sequential(DefenseGAN().fit(x), net)",
+    "nearest": "NearestNeighbours().fit(x, y)",
+    "rbf": "RBF().fit(x, y)",
+    "ensemble": "Ensemble([net, other])",
+    "modef": "MODEF(net).fit(x, y, x_adv)",
+}
+
 
 def defense_class(name: str) -> type[Defense]:
     """The defence of this name. Raises UserError with the nearest names where there is none."""
@@ -64,5 +75,9 @@ def defended(model: nn.Module, name: str, **options: Any) -> nn.Module:
     kind = defense_class(name)
     check_options(name, options, options_of(kind))
     if not by_name(kind):
-        raise UserError(f"{name} needs more than a name, such as data or a training: use {kind.__name__} in Python.")
+        raise UserError(
+            f"{name} needs more than a name. Let a function in a file of yours give the defended model, "
+            f"{LEARNT[name.lower()]}, and name that in the model's place: FILE.py:FUNCTION. The class is "
+            f"{kind.__module__}.{kind.__name__}."
+        )
     return kind.around(model, **options)

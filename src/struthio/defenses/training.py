@@ -124,7 +124,7 @@ def finite(value: Tensor, epoch: int, lr: float) -> float:
     """A loss as a number. Raises UserError where it is none."""
     if not bool(value.isfinite()):
         raise UserError(
-            f"the loss is {float(value)} in pass {epoch}. Take a smaller lr than {lr:g}, or check the rows."
+            f"the loss is {float(value.detach())} in pass {epoch}. Take a smaller lr than {lr:g}, or check the rows."
         )
     return float(value.detach())
 

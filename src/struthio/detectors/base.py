@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.data.files import replacing
 from struthio.put_back import seeded
 
 
@@ -174,12 +175,16 @@ class Detector(Fitted):
         return [part for name, part in self.named_children() if name != "model"]
 
     def save(self, path: Path | str) -> None:
-        """Store what was learnt, the threshold too, and not the model, as a safetensors file."""
+        """Store what was learnt, the threshold too, and not the model, as a safetensors file.
+
+        Raises UserError where it cannot be written.
+        """
         from safetensors.torch import save_file
 
         state = {name: value.contiguous() for name, value in self.state_dict().items() if not _of_model(name)}
         about = {"detector": type(self).__name__, "layers": json.dumps(self.layers), "shape": json.dumps(self.shape)}
-        save_file(state, path, metadata=about)
+        with replacing(path) as beside:
+            save_file(state, beside, metadata=about)
 
     def load(self, path: Path | str, model: nn.Module) -> Self:
         """Take a stored state: this detector, made with the same options, then judges as the stored one did.
@@ -189,12 +194,15 @@ class Detector(Fitted):
             model: the model that it was fitted for.
 
         Raises:
-            UserError: where the file holds another detector, or one made with other options.
+            UserError: where the file cannot be read, or holds another detector, or one made with other options.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="pt") as file:
-            state, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        try:
+            with safe_open(path, framework="pt") as file:
+                state, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be read as what a detector stored ({error}).") from error
         if about.get("detector") != type(self).__name__:
             raise UserError(f"{path} holds the state of {about.get('detector')}, not of {type(self).__name__}.")
         self.layers, self.shape = tuple(json.loads(about["layers"])), tuple(json.loads(about["shape"]))

@@ -42,7 +42,7 @@ class KernelDensity(Detector):
         super().__init__(layers)
         if bandwidth is not None:
             checks.positive(bandwidth, "bandwidth")
-        checks.not_negative(passes, "passes")
+        checks.count(passes, "passes", 0)
         if not 0 < rate < 1:
             raise checks.UserError(f"rate is {rate:g}; a share above 0 and below 1 is needed.")
         if len(layers) > 1:

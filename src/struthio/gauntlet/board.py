@@ -83,6 +83,8 @@ def gauntlet(
     left_out = {name: "needs CIFAR-10, by --data" for name, row in rows.items() if row.data == "cifar" and not cifar}
     asked = {"struthio": __version__, "count": count, "seed": seed}
     with _place(folder) as place:
+        if any(row.data == "cifar" for name, row in rows.items() if name not in left_out):
+            Workshop(place, seed, cifar).rows("cifar", "test")  # what cannot be read is said before hours of work
         for done, (name, row) in enumerate(rows.items()):
             if name in left_out:
                 continue
@@ -102,16 +104,26 @@ def _kept(
     """The outcome of an earlier call with the same options, or a new one, which is kept."""
     path = writable_folder(folder) / "outcome.json"
     if path.exists():
-        held = json.loads(path.read_text())
-        if held["asked"] != dict(asked):
-            raise UserError(
-                f"{folder} holds a row that was tried with other options ({_said(held['asked'])}; given "
-                f"{_said(asked)}). Give the same options to go on with it, or name another folder with -o."
-            )
-        return outcome_from(held["outcome"])
+        return _read(path, asked)
     outcome = _try(name, row, shop, folder, int(asked["count"]), int(asked["seed"]), say)
     with replacing(path) as beside:
         beside.write_text(json.dumps({"asked": dict(asked), "outcome": outcome.figures()}, indent=2) + "\n")
+    return outcome
+
+
+def _read(path: Path, asked: Mapping[str, Any]) -> Outcome:
+    try:
+        held = json.loads(path.read_text())
+        before, outcome = held["asked"], outcome_from(held["outcome"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not what was written there ({error}). Remove it, and the row is tried again."
+        ) from error
+    if before != dict(asked):
+        raise UserError(
+            f"{path.parent} holds a row that was tried with other options ({_said(before)}; given {_said(asked)}). "
+            "Give the same options to go on with it, or name another folder with -o."
+        )
     return outcome
 
 

@@ -82,11 +82,12 @@ class Workshop:
             **plan: what is to be other than in `SHORT`.
         """
         recipe, short = recipe or Plain(), replace(SHORT, seed=self.seed, **plan)
+        rows = data if data == "digits" else f"{data} {self.cifar}"
 
         def train(model: nn.Module) -> nn.Module:
             return fit(model, self.rows(data), recipe, short).model
 
-        return self.kept(name, build, train, f"{describe(recipe)} {describe(short)} {data}")
+        return self.kept(name, build, train, f"{describe(recipe)} {describe(short)} {rows}")
 
     def kept(
         self, name: str, build: Callable[[], nn.Module], train: Callable[[nn.Module], nn.Module], how: str = ""
