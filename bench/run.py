@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from bench.measure import counted, once, won
 from bench.nets import CASES, Case
 
 ROWS = {"digits": 100, "cifar": 32, "imagenet": 2}
-REPEATS = {"fgsm": 15, "mi-fgsm": 5, "pgd-linf": 3, "pgd-l2": 3, "apgd-ce": 3}
+TURNS = 3  # of each tool, at least
+ENOUGH = 2.0  # seconds of the floor's turns together: short turns need many for the least of them to be undisturbed
+MOST = 60  # turns
 
 
 def tools(task: Job) -> dict[str, Tool]:
@@ -41,16 +44,21 @@ def tools(task: Job) -> dict[str, Tool]:
     return found
 
 
-def measure(case: Case, task: Job, repeats: int, progress: Progress, step: TaskID) -> dict[str, dict[str, float]]:
-    """A line for each tool: seconds (least, most, before the verdict), success in [0, 1], passes a row."""
+def measure(case: Case, task: Job, turns: int, progress: Progress, step: TaskID) -> dict[str, dict[str, float]]:
+    """A line for each tool: seconds (least, most, before the verdict), success in [0, 1], passes a row.
+
+    One turn is one turn; more are at least so many, and as many as the floor needs to take `ENOUGH` seconds.
+    """
     ready = tools(task)
-    progress.update(step, total=len(ready) * (repeats + 1), completed=0)
+    if turns > 1:
+        turns = max(turns, min(MOST, math.ceil(ENOUGH / once(ready["floor"], task)[1])))
+    progress.update(step, total=len(ready) * (turns + 1), completed=0)
     lines = {}
     for name, tool in ready.items():
         progress.update(step, description=f"{case.name}, {task.attack}, {name}: counting", advance=1)
         x_adv, passes = counted(tool, len(task.x))
         lines[name] = {"success": float(won(task, x_adv).float().mean()), **vars(passes)}
-    for turn in range(repeats):
+    for turn in range(turns):
         for name, tool in ready.items():
             progress.update(step, description=f"{case.name}, {task.attack}, {name}: turn {turn + 1}", advance=1)
             found, judged = once(tool, task)
@@ -108,7 +116,7 @@ def main() -> None:
             eps = case.eps["l2" if attack.endswith("l2") else "linf"]
             steps = min(5, STEPS[attack]) if wanted.quick else STEPS[attack]
             task = job(attack, case.model, case.x, case.y, eps, steps)
-            lines = measure(case, task, 1 if wanted.quick else REPEATS[attack], progress, step)
+            lines = measure(case, task, 1 if wanted.quick else TURNS, progress, step)
             rows[f"{name}/{attack}"] = {
                 "case": case.name, "note": case.note, "rows": len(case.x), "attack": attack, "eps": eps,
                 "steps": steps, "tools": lines,

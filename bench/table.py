@@ -7,7 +7,8 @@ from typing import Any
 HEAD = """# Attacks beside the peers
 
 Written by `python -m bench.run -o bench/results`. Every tool gets the same rows (all classified correctly before), the
-same radius, steps and step length, and all rows in one batch. All take turns in one process; the least time counts.
+same radius, steps and step length, and all rows in one batch. All take turns in one process, the more the shorter a
+turn is; the least time counts.
 
 * **seconds**: until it is known which rows are won. A tool that returns inputs only gets one forward more for that.
 * **x floor**: those seconds as a multiple of the floor's, which is the same number of forwards and input gradients with

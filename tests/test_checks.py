@@ -105,6 +105,8 @@ def test_an_infinite_radius_names_the_way_out():
         (checks.share, 0, "above 0 and at most 1"),
         (checks.share, 1.5, "above 0 and at most 1"),
         (checks.not_negative, -1, "at least 0"),
+        (checks.share, "5%", "a number is needed"),
+        (checks.positive, None, "a number is needed"),
     ],
 )
 def test_numbers(check, value, words):

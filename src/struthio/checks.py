@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+from numbers import Real
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -201,14 +202,22 @@ def norm_known(given: str | None, norms: tuple[str, ...], attack: str) -> None:
         )
 
 
+def real(value: float, name: str) -> None:
+    """Refuse what is no number, such as "5%"."""
+    if not isinstance(value, Real) and not hasattr(value, "item"):
+        raise UserError(f"{name} is {value!r}; a number is needed.")
+
+
 def positive(value: float, name: str) -> None:
     """Refuse a count or a scale that is not above zero."""
+    real(value, name)
     if not value > 0:
         raise UserError(f"{name} is {value:g}; it must be above 0.")
 
 
 def not_negative(value: float, name: str) -> None:
     """Refuse a number below zero."""
+    real(value, name)
     if not value >= 0:
         raise UserError(f"{name} is {value:g}; it must be at least 0.")
 
@@ -233,6 +242,7 @@ def gate(value: float, name: str) -> None:
 
 def share(value: float, name: str) -> None:
     """Refuse what is not above 0 and at most 1."""
+    real(value, name)
     if not 0 < value <= 1:
         raise UserError(f"{name} is {value:g}; it must be above 0 and at most 1.")
 

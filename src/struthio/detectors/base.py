@@ -134,6 +134,7 @@ class Detector(Fitted):
             x: clean rows [n, ...] that `fit` has not seen, n at least 1 / fpr - 1.
             fpr: the share of clean rows that may be flagged, above 0 and below 1.
         """
+        checks.real(fpr, "fpr")
         if not 0 < fpr < 1:
             raise UserError(f"fpr is {fpr:g}; a share above 0 and below 1 is needed.")
         self.excess(x[:1])  # refuses what was not fitted
