@@ -246,7 +246,7 @@ def test_dropout_uncertainty(dropping):
     here, labels = rows(dropping, 50)
     fgsm = area(detector, apart(), made(st.FGSM(), dropping, here, labels, 0.3))
     detector.passes = 10
-    found = unnoticed(dropping, detector, count=24, draws=11, attack=st.DDN(steps=50), aims=(0.2, 0.8))
+    found = unnoticed(dropping, detector, count=72, draws=11, attack=st.DDN(steps=50), aims=(0.2, 0.8))
     print(f"dropout: FGSM {fgsm:.3f}")
     assert fgsm >= 0.85
     assert found["AUC naive"] >= 0.9
