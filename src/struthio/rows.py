@@ -62,14 +62,6 @@ def _shift(z: Tensor, bits: int) -> Tensor:
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _mixed(value: int) -> int:
-    """What `_mix` makes of one number."""
-    z = value % 2**64
-    z = (z ^ z >> 30) * (_MIX1 % 2**64) % 2**64
-    z = (z ^ z >> 27) * (_MIX2 % 2**64) % 2**64
-    return _signed(z ^ z >> 31)
-
-
 def _signed(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
@@ -92,7 +84,8 @@ class RowGenerator:
     @classmethod
     def seeded(cls, seed: int, ids: Tensor) -> RowGenerator:
         """A generator for rows with these ids (int64 [n]), which name the rows in the whole data set."""
-        return cls(_mix(_mixed(seed * 2 + 1) ^ _mix(ids.to(torch.int64) * _GOLDEN + 1)))
+        start = _mix(torch.tensor(_signed(seed * 2 + 1), dtype=torch.int64, device=ids.device))
+        return cls(_mix(start ^ _mix(ids.to(torch.int64) * _GOLDEN + 1)))
 
     def __len__(self) -> int:
         return len(self.keys)

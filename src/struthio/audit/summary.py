@@ -18,9 +18,9 @@ from struthio.audit.findings import Findings
 from struthio.audit.store import Store
 from struthio.detectors.roc import Roc, roc
 from struthio.shares import Share
+from struthio.threats import BALLS
 
 POINTS = 40  # of the curve
-NORMS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
 KEPT = 10_000  # rows of which single numbers are kept
 
 
@@ -111,7 +111,7 @@ class Verdict:
     @property
     def p(self) -> float | None:
         """Of the threat's norm: infinite, 2, 1 or 0; None where it is no ball."""
-        return NORMS.get(self.norm or "")
+        return BALLS[self.norm].p if self.norm in BALLS else None
 
     @property
     def clean(self) -> Share:
