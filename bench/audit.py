@@ -32,8 +32,8 @@ CASES: dict[str, tuple[Callable[[int], Case], str, int]] = {  # the network, the
     "digits-robust": (digits_robust, "linf:0.3", 500),
     "digits": (digits_cnn, "linf:0.05", 500),
     "cifar": (cifar, "linf:0.5/255", 100),
-    "imagenet-0.5": (imagenet, "linf:0.5/255", 60),
-    "imagenet-1": (imagenet, "linf:1/255", 60),
+    "imagenet-0.5": (imagenet, "linf:0.5/255", 500),
+    "imagenet-1": (imagenet, "linf:1/255", 500),
 }
 GIVEN = {"cifar-robust": (cifar_robust, "linf:8/255", 500)}  # with weights by hand
 
