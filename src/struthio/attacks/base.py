@@ -16,6 +16,7 @@ from struthio.attacks.kept import Kept, behind_a_wire
 from struthio.attacks.nouns import check_nouns, usable
 from struthio.losses import Margin
 from struthio.meter import Metered
+from struthio.models.single import HALVES, AskedInSingle
 from struthio.put_back import seeded
 from struthio.result import Result
 from struthio.rows import RowGenerator, as_generator
@@ -59,7 +60,8 @@ class Attack:
         Args:
             model: any callable from a batch to class scores [n, classes]; best an nn.Module in evaluation mode that
                 holds its own normalisation, or one made faster by `struthio.prepare`.
-            x: the inputs [n, ...], within the limits of the threat.
+            x: the inputs [n, ...], within the limits of the threat. Of x in half precision the search and the result
+                are in single, and the model, which rounds what it gets, is asked as it was given.
             goal: what counts as success.
             threat: what may change, and by how much.
             generator: a seed (rows are numbered from 0), a RowGenerator that carries the rows' ids, or a
@@ -78,6 +80,9 @@ class Attack:
         if self.access == "gradients":
             checks.no_inference_mode()
         x = usable(x)
+        if x.dtype in HALVES:
+            asked = model if behind_a_wire(model) else AskedInSingle(getattr(model, "original", model), x.dtype)
+            return self(asked, x.float(), goal, threat, generator, budget)
         goal.check(x)
         threat.check(x)
         self.fits(threat)
