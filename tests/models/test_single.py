@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import struthio as st
+from struthio.checks import UserError
 from struthio.models.single import HALVES, AskedInSingle
 
 
@@ -49,3 +50,13 @@ def test_a_prepared_model_is_asked_as_it_was_given():
     net = linear().bfloat16()
     x, y = torch.full((2, 1, 2, 2), 0.7).bfloat16(), torch.ones(2, dtype=torch.int64)
     assert st.FGSM()(st.prepare(net, x), x, st.Untargeted(y), st.Linf(0.25)).success.all()
+
+
+def test_an_audit_says_how_it_takes_such_a_model():
+    net, x, y = linear().half(), torch.full((4, 1, 2, 2), 0.7), torch.ones(4, dtype=torch.int64)
+    with pytest.raises(UserError, match="AskedInSingle"):
+        st.audit(net, (x.half(), y), "linf:0.25")
+    with pytest.raises(UserError, match="AskedInSingle"):
+        st.audit(net, (x, y), "linf:0.25")
+    found = st.audit(AskedInSingle(net, torch.float16), (x, y), "linf:0.25", level="quick", certify="none")
+    assert found.at_most.count == 0

@@ -12,6 +12,7 @@ from struthio import checks
 from struthio.checks import UserError
 from struthio.data import Samples, load_data
 from struthio.describe import describe
+from struthio.models.single import HALVES
 from struthio.threats.table import threat as from_text
 from struthio.types import Model, Threat
 
@@ -66,6 +67,11 @@ def rows_and_labels(data: Any, model: Model) -> Samples:
         raise UserError(f"x has shape {tuple(x.shape)}; a batch [n, ...] is needed.")
     if not x.numel():
         raise UserError(f"x has shape {tuple(x.shape)}: there is nothing in it to audit.")
+    if x.dtype in HALVES:
+        raise UserError(
+            f"x is {x.dtype}; an audit keeps its rows in single precision, since rounding carries changes out of the "
+            f"ball. Give x.float(), and a model that takes it: struthio.models.single.AskedInSingle(model, {x.dtype})."
+        )
     checks.classes(labels, len(x), "labels")
     if int(labels.min()) < 0:
         raise UserError(f"labels hold {int(labels.min())}; class numbers start at 0.")

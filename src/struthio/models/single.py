@@ -47,7 +47,7 @@ def _at_length_one(x: Tensor, out: Tensor) -> None:
         return grad / lengths[-1]
 
     def lengthen(grad: Tensor) -> Tensor:
-        return grad * per_row(lengths.pop().flatten(), grad)
+        return grad * per_row(lengths.pop().flatten(), grad) if lengths else grad  # one that began further in
 
     out.register_hook(shorten)
     if x.requires_grad:
