@@ -195,13 +195,13 @@ _ENTRIES: dict[tuple[str, str, str | int | None], dict[str, Find]] = {
         ),
     },
     # Each step ART adds all that Adam has moved so far to the picture once more, so its changes grow with the square of
-    # the steps and it wins with far shorter ones.
+    # the steps: with its own 0.01 it does better than with 0.1. At its own c of 0.001 it wins nothing in so few.
     ("zoo", "l2", None): {
         "ART": _art(
             "ZooAttack",
             lambda t: {
                 "max_iter": t.queries // 257,
-                "learning_rate": 0.1,
+                "learning_rate": 0.01,
                 "use_resize": False,
                 "use_importance": False,
                 "initial_const": 10,
@@ -209,7 +209,7 @@ _ENTRIES: dict[tuple[str, str, str | int | None], dict[str, Find]] = {
             },
             together=False,
         ),
-        "struthio": _ours(lambda t: st.ZOO(queries=t.queries, rounds=1, c=10.0, step=0.1), lambda eps: st.L2()),
+        "struthio": _ours(lambda t: st.ZOO(queries=t.queries, rounds=1, c=10.0), lambda eps: st.L2()),
     },
     ("hop-skip-jump", "l2", None): _hop_skip_jump(2, "l2"),
     ("hop-skip-jump", "linf", None): _hop_skip_jump(math.inf, "linf"),

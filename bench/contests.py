@@ -20,6 +20,10 @@ from struthio.attacks.registry import ATTACKS, attack_class
 Find = Callable[[nn.Module, Tensor, Tensor], Tensor]  # model, x, labels to x_adv
 BALLS = {0.0: st.L0, 1.0: st.L1, 2.0: st.L2, math.inf: st.Linf}
 SEARCHES = 9  # over the constant, in the attacks of Carlini and Wagner and in EAD, whoever runs them
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # of ours, beside the defaults
+    "carlini-wagner": {"struthio, warm": {"warm": True}},
+    "ead": {"struthio, beta 0.01": {"beta": 1e-2}},  # foolbox's default
+}
 
 
 @dataclass(frozen=True)
@@ -45,22 +49,20 @@ def contests(steps: int) -> list[Contest]:
     found = []
     for (attack, p), entries in _ENTRIES.items():
         tools = {name: partial(find, steps=steps) for name, find in entries.items() if name in here}
-        mine = _ours(attack, p, steps)
-        if mine is not None:
-            found.append(Contest(attack, p, {**tools, "struthio": mine}))
+        if attack in ATTACKS:
+            mine = {name: _ours(attack, p, steps, options) for name, options in VARIANTS.get(attack, {}).items()}
+            found.append(Contest(attack, p, {**tools, "struthio": _ours(attack, p, steps, {}), **mine}))
     return found
 
 
-def _ours(attack: str, p: float, steps: int) -> Find | None:
-    if attack not in ATTACKS:
-        return None
+def _ours(attack: str, p: float, steps: int, options: dict[str, Any]) -> Find:
     known = {field.name for field in dataclasses.fields(attack_class(attack))}
     budget = {"steps": steps}
     for name in {"rounds", "searches"} & known:
         budget = {"steps": steps // SEARCHES, name: SEARCHES}
     if attack in ("deepfool", "super-deepfool", "fab", "fab-t", "jsma", "vfga"):
         budget = {}
-    made = attack_class(attack)(**budget)
+    made = attack_class(attack)(**budget, **options)
     return lambda model, x, y: made(model, x, st.Untargeted(y), BALLS[p]()).x_adv
 
 

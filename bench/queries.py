@@ -74,12 +74,12 @@ def enter(case: Case, contest: Contest, tool: str, start: Tensor) -> dict[str, A
     return {"success": float(won.float().mean()), "median": median, "seconds": seconds, "asked": passes.forwards}
 
 
-def kept(path: Path, rows: int) -> dict[str, dict[str, Any]]:
-    """The contests of an earlier run on the same machine, versions and rows, by name: `--only` renews some of them."""
+def kept(path: Path) -> dict[str, dict[str, Any]]:
+    """The contests of an earlier run on the same machine and versions, by name: `--only` renews some of them."""
     if not path.exists():
         return {}
     earlier = json.loads(path.read_text())
-    same = earlier["machine"] == facts() and earlier["rows"] == rows
+    same = earlier["machine"] == facts()
     return {f"{row['case']}/{row['name']}": row for row in earlier["contests"]} if same else {}
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         parser.error(f"nothing is called so; contests are {', '.join(f'{case}/{one.name}' for case, one in every)}")
     wanted.output.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")
-    rows = kept(wanted.output / "queries.json", wanted.rows)
+    rows = kept(wanted.output / "queries.json")
     made: dict[str, tuple[Case, Tensor]] = {}
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=sum(len(one.tools) for _, one in chosen))
@@ -133,40 +133,39 @@ def main() -> None:
                         lines[tool] = {"broke": f"{type(error).__name__}: {error}"[:120]}
                 progress.advance(bar)
             rows[f"{name}/{contest.name}"] = {
-                "case": name, "name": contest.name, "attack": contest.attack, "norm": contest.norm,
+                "case": name, "name": contest.name, "attack": contest.attack, "norm": contest.norm, "rows": len(case.x),
                 "eps": case.eps.get(str(contest.radius), contest.radius), "queries": contest.queries, "tools": lines,
             }  # fmt: skip
             ordered = [rows[key] for key in (f"{case}/{one.name}" for case, one in every) if key in rows]
-            _write(wanted.output, {"machine": facts(), "rows": wanted.rows, "contests": ordered})
+            _write(wanted.output, {"machine": facts(), "contests": ordered})
     print((wanted.output / "queries.md").read_text())
 
 
 HEAD = """# The black boxes beside the peers
 
-Written by `python -m bench.queries -o bench/results`. Every tool gets the same {rows} digits (all classified correctly
-before), the same radius where there is one, and as many questions a row. Those who see labels alone begin at the same
-noise, which wins, where they let the user say so (ART's GeoDA does not).
+Written by `python -m bench.queries -o bench/results`. Every tool of a contest gets the same digits (rows, all
+classified correctly before), the same radius where there is one, and as many questions a row. Those who see labels
+alone begin at the same noise, which wins, where they let the user say so (ART's GeoDA does not).
 
 * **asked**: what a row was really asked about on average, counted on the network; a tool that counts rounds gets as
   many as the questions pay for.
 * **success**: one judge for all, within the radius; without one, any win counts.
 * **median**: of the size over all rows, a row that is not won counting as infinite; where no radius is given.
 * **seconds**: of all processors together, in one run, the first; small differences mean nothing.
-* **left out**: by `--without`. ART's ZOO asks about one input at a time and enlarges each, which takes minutes a row.
+* **left out**: by `--without`.
 
 """
 
 
 def _write(folder: Path, everything: dict[str, Any]) -> None:
     (folder / "queries.json").write_text(json.dumps(everything, indent=1) + "\n")
-    text = HEAD.format(rows=everything["rows"])
-    text += ", ".join(f"{name} {value}" for name, value in everything["machine"].items()) + ".\n"
+    text = HEAD + ", ".join(f"{name} {value}" for name, value in everything["machine"].items()) + ".\n"
     for case in CASES:
         some = [contest for contest in everything["contests"] if contest["case"] == case]
         if some:
             text += f"\n## zoo:{'digits-cnn' if case == 'digits' else case}\n\n"
-            text += "| attack | norm | radius | questions | tool | asked | success | median | seconds |\n"
-            text += "| --- | --- | --: | --: | --- | --: | --: | --: | --: |\n" + "".join(map(_section, some))
+            text += "| attack | norm | rows | radius | questions | tool | asked | success | median | seconds |\n"
+            text += "| --- | --- | --: | --: | --: | --- | --: | --: | --: | --: |\n" + "".join(map(_section, some))
     (folder / "queries.md").write_text(text)
 
 
@@ -174,7 +173,8 @@ def _section(contest: dict[str, Any]) -> str:
     radius = "" if contest["eps"] is None else f"{contest['eps']:g}"
     text = ""
     for tool, line in contest["tools"].items():
-        text += f"| {contest['attack']} | {contest['norm']} | {radius} | {contest['queries']} | {tool} |"
+        facts_of = (contest["attack"], contest["norm"], contest["rows"], radius, contest["queries"], tool)
+        text += f"| {' | '.join(map(str, facts_of))} |"
         if "without" in line:
             text += " left out | | | |\n"
         elif "broke" in line:

@@ -1,6 +1,7 @@
 """What the papers of the gradient attacks found, found again on two cores. Each test names its paper."""
 
 import csv
+import functools
 import os
 from pathlib import Path
 
@@ -121,41 +122,88 @@ def test_least_likely_is_the_strongest_way_to_destroy_photographs():
         assert basic <= fast
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="missed: on small digits networks momentum transfers no further (+0.0 points)")
-def test_momentum_transfers_further():
-    """Dong et al., 2018: MI-FGSM transfers better than I-FGSM, an ensemble in logits at least as well as its best."""
+def block(before, after, stride=1):
+    """A convolution with batch-norm."""
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+
+
+class Residual(nn.Module):
+    def __init__(self, before, after, stride=1):
+        super().__init__()
+        self.way = nn.Sequential(
+            block(before, after, stride), nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)
+        )
+        same = before == after and stride == 1
+        self.short = nn.Identity() if same else nn.Conv2d(before, after, 1, stride, bias=False)
+
+    def forward(self, x):
+        return F.relu(self.way(x) + self.short(x))
+
+
+def deep(x, y, seed):
+    """Three networks with batch-norm that are built differently, as chosen on training digits: residual, straight,
+    and with maxima and a dense end.
+    """
+
+    def ends(width):
+        return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)]
+
+    stages = [(12, 12, 1), (12, 24, 2), (24, 24, 1), (24, 48, 2), (48, 48, 1)]
+    residual = [block(1, 12, 2), *(Residual(*stage) for stage in stages), *ends(48)]
+    straight = [
+        block(1, 16, 2),
+        block(16, 16),
+        block(16, 16),
+        block(16, 32, 2),
+        block(32, 32),
+        block(32, 32),
+        *ends(32),
+    ]
+    maxima = [block(1, 8), block(8, 16), nn.MaxPool2d(2), block(16, 24), block(24, 24), nn.MaxPool2d(2), block(24, 48)]
+    maxima += [nn.Flatten(), nn.Linear(48 * 49, 10)]
+    shapes = residual, straight, maxima
+    return [fitted(nn.Sequential(*parts), x, y, epochs=3, lr=2e-3, seed=seed) for parts in shapes]
+
+
+@functools.cache
+def momentum():
+    """How much further MI-FGSM gets than I-FGSM, how often it wins the network it is made on, and how much further an
+    ensemble of two gets than the better of them; of each pair or network, with three seeds.
+    """
     x, y = digits("train")
-    x_test, y_test = (part[:400] for part in digits("test"))
-
-    def networks(seed):
-        dense = [nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 10)]
-        wide = [nn.Conv2d(1, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2), nn.ReLU()]
-        small = [nn.Conv2d(1, 8, 3, 2), nn.Tanh(), nn.Conv2d(8, 16, 3, 2), nn.Tanh()]
-        shapes = [
-            nn.Sequential(*dense),
-            nn.Sequential(*wide, nn.Flatten(), nn.Linear(512, 10)),
-            nn.Sequential(*small, nn.Flatten(), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10)),
-        ]
-        return [fitted(shape, x, y, epochs=6, seed=seed) for shape in shapes]
-
+    x_test, y_test = (part[:150] for part in digits("test"))
+    goal, threat = st.Untargeted(y_test), st.Linf(0.2)
     gains, white, ensembles = [], [], []
     for seed in range(3):
-        models = networks(seed)
-        threat = st.Linf(0.2)
-        for source in models:
-            momentum = st.MIFGSM()(source, x_test, st.Untargeted(y_test), threat)
-            basic = st.BIM(steps=10, level=0.02)(source, x_test, st.Untargeted(y_test), threat)
-            white.append(momentum.rate)
-            for other in models:
-                if other is not source:
-                    gains.append(error(other, momentum.x_adv, y_test) - error(other, basic.x_adv, y_test))
+        models = deep(x, y, seed)
+        found = [st.MIFGSM()(source, x_test, goal, threat) for source in models]
+        basic = [st.BIM(steps=10, level=0.02)(source, x_test, goal, threat).x_adv for source in models]
+        white += [result.rate for result in found]
         for held in models:
-            sources = [model for model in models if model is not held]
-            both = st.MIFGSM()(st.LogitEnsemble(sources), x_test, st.Untargeted(y_test), threat)
-            single = [st.MIFGSM()(model, x_test, st.Untargeted(y_test), threat) for model in sources]
-            ensembles.append(error(held, both.x_adv, y_test) - max(error(held, one.x_adv, y_test) for one in single))
-    print(f"MI over I-FGSM: {sum(gains) / len(gains):+.1%}; white-box {min(white):.1%}; ensembles {ensembles}")
+            others = [place for place, model in enumerate(models) if model is not held]
+            alone = [error(held, found[place].x_adv, y_test) for place in others]
+            gains += [one - error(held, basic[place], y_test) for one, place in zip(alone, others, strict=True)]
+            both = st.MIFGSM()(st.LogitEnsemble([models[place] for place in others]), x_test, goal, threat)
+            ensembles.append(error(held, both.x_adv, y_test) - max(alone))
+    print(f"MI over I-FGSM: {sum(gains) / len(gains):+.1%}; white-box {white}; ensembles {ensembles}")
+    return gains, white, ensembles
+
+
+@pytest.mark.slow
+def test_momentum_transfers_further():
+    """Dong et al., 2018: MI-FGSM transfers better than I-FGSM, an ensemble in logits at least as well as its best.
+
+    Of networks with batch-norm. On shallow ones without it I-FGSM passes on as much as FGSM, and there is nothing
+    for momentum to mend.
+    """
+    gains, _, ensembles = momentum()
     assert sum(gains) / len(gains) >= 0.05
-    assert min(white) >= 0.99
     assert sum(ensembles) / len(ensembles) >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="missed: 98.0 %; 94.7 of networks with maxima, 99.7 of others")
+def test_momentum_wins_the_network_it_is_made_on():
+    """Dong et al., 2018: MI-FGSM wins 100 % in white-box; here 99 % are wanted."""
+    _, white, _ = momentum()
+    assert sum(white) / len(white) >= 0.99

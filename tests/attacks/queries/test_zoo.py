@@ -44,6 +44,12 @@ def test_slope_and_bend():
     assert not won.any()
 
 
+def test_steps_are_longer_where_values_are_drawn_seldom():
+    attack = ZOO()
+    assert [attack._step(draws) for draws in (490, 30, 3, 0.5)] == pytest.approx([0.01, 0.01, 0.1, 0.3])
+    assert ZOO(step=0.02)._step(3) == 0.02
+
+
 def test_importance_draws_what_moved():
     model, x, labels = near(2)
     task = Task.whole(Metered(model, 2), x, st.Untargeted(labels), st.L2(), RowGenerator.seeded(0, torch.arange(2)))

@@ -21,6 +21,8 @@ from struthio.meter import Metered
 from struthio.rows import RowGenerator
 from struthio.types import Goal, Loss, State, Threat
 
+STEP, FAR = 0.01, 0.3  # the authors' step, and how far a value can go in all where it is drawn seldom
+
 
 @dataclass(frozen=True)
 class ZOO(Attack):
@@ -32,14 +34,15 @@ class ZOO(Attack):
     are: the paper's logarithms of probabilities differ from logits by a constant that the margin does not see.
 
     A value is drawn in a share `coordinates` / values of the steps and moves by about `step` each time. The authors'
-    3,000 steps a round draw each value of a digit 490 times; 10,000 questions in one round are 38 steps, which draw it
-    six times, and 0.06 wins nothing. With few questions take one round and a longer step, such as 0.1.
+    3,000 steps a round draw each value of a digit 490 times; 4,000 questions in one round draw it three times, and
+    0.03 wins nothing. With so few questions take one round and begin with a large c, such as 10.
 
     Args:
         queries: the most questions a row, over all values of c.
         rounds: how many values of c are tried.
         coordinates: how many values of the picture a step moves.
-        step: the length of a step in one value, in the units of the input.
+        step: the length of a step in one value, in the units of the input; None takes the authors' 0.01, or where a
+            round draws a value less than 30 times, so much that 0.3 could be gone, at most 0.3 at once.
         width: h, how far a value is moved for a question, in the units of the input; on the levels of a picture at
             least one level.
         solver: "adam" or "newton".
@@ -56,7 +59,7 @@ class ZOO(Attack):
     queries: int = 250_000
     rounds: int = 5
     coordinates: int = 128
-    step: float = 0.01
+    step: float | None = None
     width: float = 1e-4
     solver: str = "adam"
     importance: bool = False
@@ -67,8 +70,10 @@ class ZOO(Attack):
     def __post_init__(self) -> None:
         for name in ("queries", "rounds", "coordinates"):
             checks.count(getattr(self, name), name)
-        for name in ("step", "width", "c"):
+        for name in ("width", "c"):
             checks.positive(getattr(self, name), name)
+        if self.step is not None:
+            checks.positive(self.step, "step")
         checks.not_negative(self.kappa, "kappa")
         checks.one_of(self.solver, ("adam", "newton"), "solver")
         if self.queries < 3 * self.rounds:
@@ -96,6 +101,7 @@ class ZOO(Attack):
         asked = self.queries // self.rounds
         count = min(self.coordinates, task.x[0].numel(), max(asked // 4, 1))
         price, won = 2 * count + 1, torch.zeros_like(c, dtype=torch.bool)
+        step = self._step(asked // price * count / task.x[0].numel())
         z, state = task.threat.zero(task.x), self._start(task, c)
         for _ in range(asked // price):
             asking = payable(task.model, price)
@@ -105,8 +111,12 @@ class ZOO(Attack):
             place = self._draw(task, z, state, count)
             slope, bend, wins = self._measure(task, found, z, place, state["c"])
             won[task.rows] |= wins
-            z, state = self._move(task, z, place, slope, bend, state)
+            z, state = self._move(task, z, place, slope, bend, state, step)
         return won
+
+    def _step(self, draws: float) -> float:
+        """How far a value moves in a step of a round that draws it so often."""
+        return min(max(STEP, FAR / max(draws, 1.0)), FAR) if self.step is None else self.step
 
     def _start(self, task: Task, c: Tensor) -> State:
         """What each value remembers: Adam's means and how often it was moved."""
@@ -147,16 +157,16 @@ class ZOO(Attack):
         return seen.flatten(2), (self.kappa - score).clamp(min=0), won
 
     def _move(
-        self, task: Task, z: Tensor, place: Tensor, slope: Tensor, bend: Tensor, state: State
+        self, task: Task, z: Tensor, place: Tensor, slope: Tensor, bend: Tensor, state: State, step: float
     ) -> tuple[Tensor, State]:
         """A step down in each value drawn."""
         first = 0.9 * state["first"].gather(1, place) + 0.1 * slope
         second = 0.999 * state["second"].gather(1, place) + 0.001 * slope.square()
         times = state["times"].gather(1, place) + 1
         if self.solver == "adam":
-            length = self.step * first / (1 - 0.9**times) / ((second / (1 - 0.999**times)).sqrt() + 1e-8)
+            length = step * first / (1 - 0.9**times) / ((second / (1 - 0.999**times)).sqrt() + 1e-8)
         else:
-            length = self.step * slope / torch.where(bend > 0, bend, 1.0).clamp(min=0.1)
+            length = step * slope / torch.where(bend > 0, bend, 1.0).clamp(min=0.1)
         kept = {"first": first, "second": second, "times": times}
         state = {**state, **{name: state[name].scatter(1, place, value) for name, value in kept.items()}}
         ahead = z.flatten(1).scatter_add(1, place, -length).reshape(z.shape)
