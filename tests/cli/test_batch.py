@@ -142,6 +142,14 @@ def test_labels_that_the_model_does_not_have(attack, rows, tmp_path):
     attack(data=tmp_path / "nine.npz").refused("the model knows")
 
 
+def test_a_model_that_numbers_the_classes_otherwise_is_doubted(attack, rows, tmp_path):
+    """Red rows and rows with red and blue exchanged, labelled in the order of the alphabet."""
+    red = np.load(rows)["x"]
+    names = np.array(["blue", "green", "red"])
+    np.savez(tmp_path / "turned.npz", x=np.concatenate([red, red[:, ::-1]]), y=[2] * 10 + [0] * 10, class_names=names)
+    assert "label 0 ('blue') is answered 2, 2 ('red') is answered 0" in attack(data=tmp_path / "turned.npz").err
+
+
 def test_a_model_that_is_hardly_ever_right_is_doubted(attack, rows, tmp_path):
     np.savez(tmp_path / "other.npz", x=np.repeat(np.load(rows)["x"], 3, 0), y=np.full(30, 1))
     assert "number their classes alike" in attack(data=tmp_path / "other.npz").err

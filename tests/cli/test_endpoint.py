@@ -7,6 +7,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from struthio.cli.earlier import earlier
+from struthio.cli.saving import ANSWERS
+from struthio.models import Endpoint
 from struthio.zoo import load
 from tests.service import Running, Service
 
@@ -79,9 +81,9 @@ def test_a_small_budget_is_shared_by_the_rows(attack, service):
 
 
 def test_a_budget_that_does_not_reach_is_a_mistake(attack, service):
-    attack("--budget", 12, "-n", 10).refused("2 questions are left for 10 rows")
+    attack("--budget", 12, "-n", 10).refused("2 of the budget's questions are left for 10 rows")
     assert service.inputs <= 12
-    attack("--budget", 4, "-n", 10).refused("the budget of 4 inputs")
+    attack("--budget", 4, "-n", 10).refused("the budget of 4 for", "10 inputs, of which 4 may be sent")
 
 
 def test_rows_by_the_budget(attack, service):
@@ -134,7 +136,7 @@ def test_an_endpoint_that_is_gone_leaves_what_was_done(attack, service, tmp_path
     assert wins == table["success"]
 
 
-def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path):
+def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path, capsys):
     """The service falls ill in the third batch; what then comes out is what comes out of one run in health."""
     folder, given = tmp_path / "kept", ("-n", 6, "--batch-size", 2, "--retries", 1, "--json", "-O", "queries=12")
     service.plan = ["answer"] * 15 + ["fail"] * 2
@@ -144,9 +146,10 @@ def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path):
     attack("-n", 1, *given[2:], "-o", folder).refused("4 finished rows of this attack, and 1 are asked for")
     assert earlier(folder, {"seed": 0})
     assert earlier(folder, {"seed": 1}) is None
+    assert "an unfinished attack of another seed, which is replaced" in capsys.readouterr().err
     said = attack(*given, "-o", folder, "--budget", 5000)
     assert first.json()["rows"] == 6  # the batch in which it fell ill is kept, and attacked once more
-    assert f"goes on with the other 2; {sent:,} of 5,000 inputs sent" in said.err
+    assert f"goes on with the other 2. So far {sent:,} of 5,000 inputs sent" in said.err
     assert said.json()["inputs_sent"] == service.inputs > sent
     assert earlier(folder, {}) is None  # it is complete
     healthy = attack(*given, "-o", tmp_path / "whole").json()
@@ -156,6 +159,38 @@ def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path):
     assert kept.select(columns).equals(whole.select(columns))
     shards = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
     assert [row for shard in shards for row in shard["id"].tolist()] == list(range(6))
+
+
+def test_ctrl_c_loses_no_answer(attack, service, tmp_path, monkeypatch):
+    """Stopped in its only batch; the same command then asks what the rest of one run would have asked."""
+    folder, given, ask = tmp_path / "kept", ("-n", 4, "--budget", 400, "-O", "queries=12"), Endpoint._ask
+    whole = attack(*given, "--json").json()
+    service.inputs = 0
+
+    def stopped(self, *arguments):
+        if self.asked > 20:
+            raise KeyboardInterrupt
+        return ask(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Endpoint, "_ask", stopped)
+        first = attack(*given, "-o", folder)
+    assert first.status == 130
+    assert "0 of 4 rows are done, and kept in" in first.err
+    sent = service.inputs
+    said = attack(*given, "-o", folder, "--json")
+    assert f"{sent} answers: it goes on with the other 4. So far {sent} of 400 inputs sent" in said.err
+    assert said.json()["inputs_sent"] == service.inputs == whole["inputs_sent"] > sent > 20
+    assert said.json()["success_rate"] == whole["success_rate"]
+    assert not (folder / ANSWERS).exists()
+
+
+def test_names_of_classes(attack, service):
+    names = ("--outputs", "labels", "--classes", "digit 0,digit 1,digit 2", "--answer", "results.*.class")
+    found = attack(*names, "--goal", "to:digit 1", "--budget", 100, "-n", 2, "--json", form="names", attack="rays")
+    assert found.status == 0
+    assert "to:digit 1" in found.json()["goal"]
+    attack(*names[:3], "digit,digit", form="names", attack="rays").refused("different NAME,NAME")
 
 
 def test_one_that_was_never_there(run, rows):

@@ -15,8 +15,8 @@ import torch
 import struthio as st
 from struthio import UserError
 from struthio.meter import BudgetSpent, Gone
+from struthio.models.answer import find
 from struthio.models.post import retry_after
-from struthio.models.wire import find
 from tests import service as services
 from tests.service import Running, Service
 
@@ -187,10 +187,17 @@ def test_both_budgets_are_kept(service, url):
     assert int(each.forwards.max()) <= 9
 
 
-@pytest.mark.parametrize("plan", [["answer", "fail"], ["answer", "fail", "fail"], ["fail", "answer"]])
-def test_what_is_put_again_is_in_the_budget_of_its_row(service, url, plan):
+@pytest.mark.parametrize(
+    ("plan", "view"),
+    [
+        (["answer", "fail"], st.labels_only),
+        (["answer", "fail", "fail"], lambda model: model),
+        (["fail", "answer"], st.scores_only),
+    ],
+)
+def test_what_is_put_again_is_in_the_budget_of_its_row(service, url, plan, view):
     service.plan = plan * 50
-    result = st.Square(queries=1000)(st.Endpoint(f"{url}/scores"), X, GOAL, st.Linf(0.02), 1, budget=9)
+    result = st.Square(queries=1000)(view(st.Endpoint(f"{url}/scores")), X, GOAL, st.Linf(0.02), 1, budget=9)
     assert service.inputs == int(result.forwards.sum())
     assert 6 <= int(result.forwards.max()) <= 9
     with torch.no_grad():
@@ -209,6 +216,22 @@ def test_a_row_that_cannot_pay_for_a_repetition_does_not_hold_the_others_up(serv
     model.allowed = torch.tensor([1])
     assert model(X[5:6]).isnan().all()
     torch.testing.assert_close(model(X[:3])[1], OUTPUTS[1])  # the next call knows of no limit
+
+
+def test_a_view_shows_no_more_of_what_broke_off_than_of_the_rest(service, url):
+    service.plan = ["answer"] + ["fail"] * 9
+    with pytest.raises(Gone) as caught:
+        st.labels_only(st.Endpoint(f"{url}/scores", batch=5))(X)
+    assert torch.equal(caught.value.outputs[:5], torch.eye(10)[OUTPUTS[:5].argmax(1)])
+    assert caught.value.outputs[5:].isnan().all()
+
+
+def test_answers_are_kept_for_another_endpoint(service, url):
+    first, second = st.Endpoint(f"{url}/scores"), st.Endpoint(f"{url}/scores", budget=1)
+    outputs = first(X[:8])
+    second.recall(first.answers())
+    assert torch.equal(second(X[:8]), outputs)
+    assert (second.asked, service.inputs) == (0, 8)
 
 
 # ---- a service that is ill
@@ -239,7 +262,7 @@ def test_what_passes_is_asked_again_and_counted(service, url, plan, unsure, aske
 def test_retries_are_paid_for(service, url):
     service.plan = ["fail"] * 9
     model = st.Endpoint(f"{url}/scores", budget=30)
-    with pytest.raises(BudgetSpent, match="it failed \\(500\\)"):
+    with pytest.raises(BudgetSpent, match="it failed \\(500\\): 'Traceback: out of memory'"):
         model(X)
     assert (model.asked, service.inputs) == (24, 24)
     assert model.left == 6
@@ -264,6 +287,7 @@ def test_what_does_not_pass_is_gone(service, url, plan, words):
         ("say <html>", "no JSON"),
         ("say " + "[" * 100_000, "no JSON"),
         ("say {}", "no field 'scores'"),
+        ('say {"labels": [1]}', "--outputs labels"),
         ('say {"a": {"of": [[1, 2]], "by": "us"}}', "parse='a.of' \\(--answer\\)"),
         ('say {"results": [{"score": [1, 2]}]}', "parse='results.\\*.score'"),
         ('say {"error": "no model"}', "it has 'error'. It holds no numbers"),
@@ -276,7 +300,7 @@ def test_what_does_not_pass_is_gone(service, url, plan, words):
         ('say {"scores": ' + json.dumps([1] * 12) + "}", "outputs='labels'"),
         ('say {"scores": ' + json.dumps([[1, None]] * 12) + "}", "where numbers are needed"),
         ('say {"scores": ' + json.dumps([[1, math.nan]] * 12) + "}", "NaN, infinity"),
-        ('say {"scores": ' + json.dumps([["1", "2"]] * 12) + "}", "where numbers are needed"),
+        ('say {"scores": ' + json.dumps(["a cat"] * 12) + "}", "outputs='labels'"),
         ('say {"scores": ' + json.dumps([[1e300, 2]] * 12) + "}", "beyond 3e38"),
     ],
 )
@@ -311,7 +335,7 @@ def test_classes_do_not_change_on_the_way(service, url):
     with pytest.raises(UserError, match="3 classes, not of 10"):
         model(X[:1] * 0.5)
     service.plan = ["say [[0.5, 0.9]]"]
-    with pytest.raises(UserError, match="no probabilities"):
+    with pytest.raises(UserError, match="no probabilities: .* sums to 1.4. Any numbers"):
         st.Endpoint(f"{url}/probabilities", outputs="probabilities")(X[:1])
 
 

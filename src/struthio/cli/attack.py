@@ -102,8 +102,12 @@ class Options:
         str, Parameter(group=WIRE, metavar="KIND", help="What it answers with: scores, probabilities or labels.")
     ] = "scores"
     classes: Annotated[
-        int | None,
-        Parameter(group=WIRE, metavar="N", help="How many there are, where it answers with labels; else by the data."),
+        str | None,
+        Parameter(
+            group=WIRE,
+            metavar="N|NAME,NAME",
+            help="How many there are, or their names in order, for a service that answers with labels or names.",
+        ),
     ] = None
     budget: Annotated[
         int | None,
@@ -233,7 +237,8 @@ def attack(
 
     A model behind an address (--endpoint) is attacked by questions alone. What
     was found is kept when it answers no more; the same command, with the same
-    -o DIR, goes on with the other rows and what is left of --budget.
+    -o DIR, goes on with the other rows and what is left of --budget, and asks
+    nothing that was answered.
 
     Exit status: 0 done (pictures: all reached), 1 some picture not reached,
     or --budget spent before the last row, 2 a mistake, a picture that cannot

@@ -18,9 +18,9 @@ from struthio.checks import UserError, positive
 from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
-from struthio.cli.earlier import Earlier, earlier
+from struthio.cli.earlier import Earlier, earlier, leave
 from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, doubt_naive, load_network, through
-from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack
+from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack, said_classes
 from struthio.cli.saving import Saving, columns_of
 from struthio.cli.tally import Tally
 from struthio.data import Samples, load_data
@@ -98,7 +98,7 @@ def run_batch(options: Options) -> int:
         except KeyboardInterrupt:
             end = 130
         except (UserError, Ended) as error:
-            if not tally.rows:
+            if not tally.rows and not (saving and options.endpoint):
                 raise UserError(str(error)) from error
             terminal.error(str(error))
             end = 1 if isinstance(error, BudgetSpent) else 2
@@ -106,11 +106,13 @@ def run_batch(options: Options) -> int:
         kept = f", and kept in {options.output}" if saving else ""
         further = " The same command goes on with the others." if saving and options.endpoint else ""
         terminal.note(f"stopped: {tally.rows} of {job.stop} rows are done{kept}.{further}")
+    found = batch_words.summary(job, tally, time.perf_counter() - started, complete=not end)
+    if saving and (tally.rows or options.endpoint):
+        saving.summary({**found, "rows_finished": finished})
+        if isinstance(job.model, Endpoint):
+            leave(saving.folder, job.model, complete=not end)
     if tally.rows:
-        batch_words.doubt(tally)
-        found = batch_words.summary(job, tally, time.perf_counter() - started, complete=not end)
-        if saving:
-            saving.summary({**found, "rows_finished": finished})
+        batch_words.doubt(tally, job.data.class_names)
         batch_words.tell(job, tally, found)
     return end
 
@@ -137,7 +139,7 @@ def _job(options: Options) -> Job:
     model = None if options.model is None else load_network(options, options.model)
     data = load_data(options.data or "", getattr(model, "input_size", None))
     stop = min(rows_to_attack(options), len(data))
-    names = getattr(model, "class_names", None) or (data.class_names if model is None else None)
+    names = getattr(model, "class_names", None) or (_names(options, data) if model is None else None)
     aimed = aim(goal, lambda name: find_class(name, names))
     _, x, labels = next(data.batches(32, stop=stop))
     attack, before = through(options, attack, x.to(device(options.device)), labels), None
@@ -155,10 +157,17 @@ def _job(options: Options) -> Job:
         terminal.note("the model may abstain: an input counts only where it is wrong and not flagged.")
     if options.via is None:
         doubt_naive(model, attack)
-    size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
+    at_once = options.request_size if isinstance(model, Endpoint) else ROWS_AT_ONCE  # more would only be kept later
+    size = options.batch_size or max(1, min(at_once, VALUES // x[0].numel()))
     searched = options.via is None and not isinstance(model, Endpoint)  # a model asked once needs no preparing
     ready = prepare(model, x) if options.prepare and searched else model
     return Job(options, attack, threat, aimed, ready, data, stop, size, before)
+
+
+def _names(options: Options, data: Samples) -> tuple[str, ...] | None:
+    """Of the classes of an endpoint."""
+    said = said_classes(options)
+    return said if isinstance(said, tuple) else data.class_names
 
 
 def _earlier(options: Options, about: dict[str, Any], endpoint: Endpoint, stop: int) -> Earlier | None:
@@ -185,12 +194,22 @@ def _labels(model: nn.Module | Prepared, x: Tensor, labels: Tensor | None) -> Te
     return (outputs[:, :-1] if abstains(model) else outputs).argmax(1)
 
 
+class _SoFar:
+    """What is said beside the bar whenever it is drawn: what is still robust, and what an endpoint was sent."""
+
+    def __init__(self, model: nn.Module | Prepared) -> None:
+        self.model, self.robust = model, ""
+
+    def __str__(self) -> str:
+        return self.robust + (f", {self.model.asked:,} inputs sent" if isinstance(self.model, Endpoint) else "")
+
+
 class _progress:
-    """The bar of the job, with what is still robust."""
+    """The bar of the job."""
 
     def __init__(self, job: Job) -> None:
-        self.bar = terminal.bar()
-        self.task = self.bar.add_task(job.options.attack, total=job.stop, so_far="")
+        self.bar, self.so_far = terminal.bar(), _SoFar(job.model)
+        self.task = self.bar.add_task(job.options.attack, total=job.stop, so_far=self.so_far)
 
     def __enter__(self) -> Callable[[Tally], None]:
         self.bar.start()
@@ -200,4 +219,5 @@ class _progress:
         self.bar.stop()
 
     def _advance(self, tally: Tally) -> None:
-        self.bar.update(self.task, completed=tally.rows, so_far=f", {percent(tally.robust / tally.rows)} robust so far")
+        self.so_far.robust = f", {percent(tally.robust / tally.rows)} robust so far"
+        self.bar.update(self.task, completed=tally.rows)

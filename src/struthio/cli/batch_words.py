@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from struthio._version import __version__
 from struthio.cli import terminal
 from struthio.cli.saving import ROWS
 from struthio.cli.tally import Tally
+from struthio.data.numbering import in_words, renumbered
 from struthio.describe import describe
 from struthio.goals import abstains
 from struthio.models import Endpoint, Prepared
@@ -23,10 +25,15 @@ if TYPE_CHECKING:
     from struthio.types import Model, Threat
 
 
-def doubt(tally: Tally) -> None:
-    """A model that is hardly ever right has probably other class numbers than the data."""
-    share = tally.figures()["clean_accuracy"]
-    if share["high"] < 0.2:
+def doubt(tally: Tally, names: Sequence[str] | None) -> None:
+    """A model that answers the classes of the data by other numbers, or is hardly ever right."""
+    share, other = tally.figures()["clean_accuracy"], renumbered(tally.answers)
+    if other:
+        terminal.note(
+            f"the model seems to number the classes otherwise than the data: {in_words(other, names)}. Only "
+            f"{tally.correct} of {tally.rows} clean rows count as right for it; renumber the one or the other."
+        )
+    elif share["high"] < 0.2:
         terminal.note(
             f"the model is right on only {tally.correct} of {tally.rows} clean rows. Do data and model number their "
             "classes alike, and does the model hold its own normalisation?"

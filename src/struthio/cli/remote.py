@@ -31,7 +31,7 @@ def endpoint_of(options: Options, data: Samples) -> Endpoint:
             f"`struthio list attacks` shows for {' or '.join(sees)}, such as "
             f"--attack {'square' if 'scores' in sees else 'hop-skip-jump'}."
         )
-    classes: int | tuple[str, ...] | None = options.classes
+    classes = said_classes(options)
     if classes is None and options.outputs == "labels":
         classes = _classes_of(data)
     return Endpoint(
@@ -64,10 +64,22 @@ def agreed_endpoint(endpoint: Endpoint, x: Tensor, labels: Tensor | None) -> End
             outputs = check_contract(endpoint, x, labels)
     except Ended as ended:
         raise UserError(str(ended)) from ended
-    if endpoint.outputs == "scores" and looks_like_probabilities(outputs):
+    if endpoint.reader.outputs == "scores" and any(looks_like_probabilities(outputs / whole) for whole in (1, 100)):
         terminal.note("the scores look like probabilities; their logarithms are attacked. Say --outputs probabilities.")
-        endpoint.outputs = "probabilities"
+        endpoint.reader.outputs = "probabilities"
     return endpoint
+
+
+def said_classes(options: Options) -> int | tuple[str, ...] | None:
+    """How many classes there are, or their names, where --classes says so."""
+    if options.classes is None:
+        return None
+    names = tuple(name.strip() for name in options.classes.split(","))
+    if len(names) == 1 and names[0].isdecimal() and int(names[0]) > 1:
+        return int(names[0])
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise UserError(f"--classes is {options.classes!r}; a number from 2 on, or different NAME,NAME,... are needed.")
+    return names
 
 
 def _classes_of(data: Samples) -> int | tuple[str, ...]:

@@ -20,6 +20,7 @@ from struthio.cli.tally import Columns
 from struthio.data.files import replacing
 
 ROWS, SHARDS, SUMMARY = "rows.parquet", "adversarials-*.safetensors", "summary.json"
+ANSWERS = "answers.safetensors"  # of an endpoint, while its rows are not all done
 SHARD_BYTES = 16 * 2**20
 
 SCHEMA = pa.schema(
@@ -79,7 +80,7 @@ class Saving:
         beside = self.opened.enter_context(replacing(self.folder / ROWS))
         self.writer = self.opened.enter_context(pq.ParquetWriter(beside, self.schema))
         if self.before is None:
-            for old in [*self.folder.glob(SHARDS), self.folder / ROWS, self.folder / SUMMARY]:
+            for old in [*self.folder.glob(SHARDS), *(self.folder / name for name in (ROWS, SUMMARY, ANSWERS))]:
                 old.unlink(missing_ok=True)
         else:
             self.writer.write_table(self.before.select(self.schema.names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ class Tally:
         forwards: of all rows.
         backwards: of all rows.
         sizes: of the changes that won.
+        answers: how many rows of a label were answered a class, by (label, class).
     """
 
     rows: int = 0
@@ -39,6 +41,7 @@ class Tally:
     forwards: int = 0
     backwards: int = 0
     sizes: array[float] = field(default_factory=lambda: array("d"))
+    answers: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def add(self, rows: Columns) -> None:
         """Count some rows, by the columns in which they are kept."""
@@ -48,6 +51,7 @@ class Tally:
             setattr(self, name, getattr(self, name) + int(rows[name].sum()))
         self.won += int(won.sum())
         self.sizes.extend(rows["size"][won].tolist())
+        self.answers.update(zip(rows["label"].tolist(), rows["predicted"].tolist(), strict=True))
 
     def figures(self) -> dict[str, Any]:
         """All figures by name; shares as `{share, count, of, low, high}` with their 95 % intervals."""

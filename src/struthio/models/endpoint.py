@@ -16,11 +16,12 @@ from struthio import checks
 from struthio.checks import UserError
 from struthio.meter import BudgetSpent, Ended, Gone
 from struthio.models.post import LARGEST, Line, TryAgain
-from struthio.models.wire import Request, Values, as_numbers, find, usual
+from struthio.models.reader import Reader
+from struthio.models.wire import Request, Values
 
-OUTPUTS = ("scores", "probabilities", "labels")
 REMEMBERED = 100_000  # answers
 FIRST_WAIT, LONGEST_WAIT = 0.25, 60.0  # seconds
+KEY = 32  # bytes, by which an input is known again
 FLOOR = 1e-12  # the smallest probability told from 0
 
 
@@ -35,14 +36,15 @@ class Endpoint(nn.Module):
 
     Args:
         url: where to POST.
-        outputs: "scores" of any kind, higher for likelier classes; "probabilities", of which logarithms are taken; or
-            "labels", class numbers or names, which become one-hot outputs.
-        classes: how many classes there are, or their names; needed for labels.
+        outputs: "scores" of any kind, higher for likelier classes; "probabilities" (percent too), of which logarithms
+            are taken; or "labels", class numbers or names, which become one-hot outputs.
+        classes: how many classes there are, or their names in order; needed for labels, and the names for scores that
+            are said by name and not in the order of the classes.
         budget: the most inputs that may be sent in all; None for no limit.
         rate: the most requests a second; None for no limit.
         timeout: seconds until an answer is given up.
-        retries: how often a question that failed is put again, after 0.25, 0.5, 1, ... seconds or as long as the
-            service asks for (Retry-After, at most 60).
+        retries: how often a question that failed is put again, after 0.25, 0.5, 1, ... seconds; after 0.25, 1, 4, ...
+            where the service did not take it at all; or as long as it asks for (Retry-After, at most 60).
         cache: whether answers are remembered (100,000 of them), so that what was asked before costs nothing.
         batch: the most inputs in one request.
         request: how inputs become JSON: a Request, or a function from an array [m, ...] to a JSON value.
@@ -83,7 +85,7 @@ class Endpoint(nn.Module):
         client: Any = None,
     ) -> None:
         super().__init__()
-        checks.one_of(outputs, OUTPUTS, "outputs")
+        self.reader = Reader(outputs, classes, parse)
         for name, number in (("budget", budget), ("batch", batch), ("largest", largest)):
             if number is not None:
                 checks.count(number, name)
@@ -91,13 +93,9 @@ class Endpoint(nn.Module):
             if value is not None:
                 checks.positive(value, name)
         checks.count(retries, "retries", 0)
-        self.class_names = None if classes is None or isinstance(classes, int) else tuple(classes)
-        self.classes = classes if classes is None or isinstance(classes, int) else len(classes)
-        if outputs == "labels" and self.classes is None:
-            raise UserError("a service that answers with labels does not say how many there are: classes=10.")
-        self.outputs, self.budget, self.rate = outputs, budget, rate
+        self.budget, self.rate = budget, rate
         self.retries, self.cache, self.batch = retries, cache, batch
-        self.request, self.parse = request or Request(), parse
+        self.request = request or Request()
         self.line = Line(url, timeout, headers, largest, client)
         self.asked = self.unsure = 0
         self.input_size: tuple[int, ...] | None = None
@@ -126,7 +124,7 @@ class Endpoint(nn.Module):
             for start in range(0, len(fresh), self.batch):
                 answered = self._ask(values, fresh[start : start + self.batch], most)
                 answers.update((keys[place], row) for place, row in answered.items())
-            if self.classes is None and not answers:
+            if self.reader.classes is None and not answers:
                 raise BudgetSpent(f"no row has questions left for {self.line.shown}.")
         except Ended as ended:
             self.ended = self.ended or ended
@@ -139,9 +137,9 @@ class Endpoint(nn.Module):
 
     def _outputs(self, keys: list[bytes], answers: dict[bytes, Values], x: Tensor) -> Tensor:
         """Answers as outputs, NaN where there is none."""
-        nothing = np.full(self.classes or 0, np.nan)
+        nothing = np.full(self.reader.classes or 0, np.nan)
         outputs = torch.from_numpy(np.stack([answers.get(key, nothing) for key in keys]))
-        if self.outputs == "probabilities":
+        if self.reader.outputs == "probabilities":
             outputs = outputs.clamp(min=FLOOR).log()
         return outputs.to(x.device, x.dtype)
 
@@ -166,7 +164,7 @@ class Endpoint(nn.Module):
             if not places:
                 return {}
             if self.left is not None and self.left < len(places):
-                raise BudgetSpent(f"the budget of {self.budget} inputs for {self.line.shown} is spent.{reason}")
+                raise BudgetSpent(self._too_few(len(places)) + reason)
             self._pace()
             processed, sure = True, False
             try:
@@ -174,19 +172,26 @@ class Endpoint(nn.Module):
                 sure = True
             except TryAgain as failed:
                 processed, reason = failed.processed, f" The last question failed: {failed}."
-                wait = min(FIRST_WAIT * 2**turn, LONGEST_WAIT) if failed.wait is None else failed.wait
+                growth = 2 if processed else 4
+                wait = min(FIRST_WAIT * growth**turn, LONGEST_WAIT) if failed.wait is None else failed.wait
             finally:
                 self.asked += len(places) * processed
                 self.unsure += len(places) * (processed and not sure)
                 self.cost[places] += processed
             if sure:
-                return dict(zip(places, self._understood(answer, len(places)), strict=True))
+                return dict(zip(places, self._read(answer, len(places)), strict=True))
             if wait > LONGEST_WAIT:
                 raise Gone(f"{self.line.shown} asks to wait {wait:.0f} s.{reason}")
             if turn < self.retries:
                 time.sleep(wait)
         times = f"{self.retries + 1} times" if self.retries else "once"
         raise Gone(f"{self.line.shown} was asked {times} and gave no answer.{reason}")
+
+    def _too_few(self, wanted: int) -> str:
+        return (
+            f"the budget of {self.budget} for {self.line.shown} does not pay for the next question: {wanted} inputs, "
+            f"of which {self.left} may be sent."
+        )
 
     def _pace(self) -> None:
         if self.rate is None:
@@ -196,51 +201,24 @@ class Endpoint(nn.Module):
             time.sleep(self._next - now)
         self._next = max(now, self._next) + 1 / self.rate
 
-    def _understood(self, answer: Any, rows: int) -> Values:
+    def _read(self, answer: Any, rows: int) -> Values:
         try:
-            if callable(self.parse):
-                value = self.parse(answer)
-            else:
-                value = usual(answer, self.outputs) if self.parse is None else find(answer, self.parse)
-            return self._one_hot(value, rows) if self.outputs == "labels" else self._scores(value, rows)
+            return self.reader.read(answer, rows)
         except UserError as error:
             raise UserError(f"{self.line.shown}: {error}") from error
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise UserError(f"{self.line.shown}: the answer cannot be read: {type(error).__name__}: {error}") from error
 
-    def _scores(self, value: Any, rows: int) -> Values:
-        scores = as_numbers(value, rows).astype(np.float64)
-        if scores.ndim != 2 or scores.shape[1] < 2:
-            raise UserError(
-                f"the answer holds numbers of shape {scores.shape}; scores of at least two classes are needed for each "
-                "of the inputs. If these are class numbers: outputs='labels'."
-            )
-        if self.classes is not None and scores.shape[1] != self.classes:
-            raise UserError(f"the answer holds scores of {scores.shape[1]} classes, not of {self.classes} as before.")
-        if self.outputs == "probabilities" and (scores.min() < 0 or np.abs(scores.sum(1) - 1).max() > 0.05):
-            raise UserError("the answer holds no probabilities: a row is negative or does not sum to 1.")
-        self.classes = scores.shape[1]
-        return scores
+    def answers(self) -> dict[str, Tensor]:
+        """What is remembered, for `recall`: `keys` uint8 [m, 32] and `answers` float64 [m, classes]."""
+        keys = np.frombuffer(b"".join(self._known), np.uint8).reshape(-1, KEY)
+        rows = np.stack(list(self._known.values())) if self._known else np.zeros((0, self.reader.classes or 0))
+        return {"keys": torch.from_numpy(keys.copy()), "answers": torch.from_numpy(rows)}
 
-    def _one_hot(self, value: Any, rows: int) -> Values:
-        value = [value] if rows == 1 and isinstance(value, str) else value
-        if isinstance(value, list) and all(isinstance(part, str) for part in value):
-            value = [self._number(name) for name in value]
-        labels, known = as_numbers(value, rows).reshape(rows, -1), self.classes or 0
-        if labels.shape[1] != 1 or (labels != np.round(labels)).any():
-            raise UserError("the answer holds no class numbers, one an input. If these are scores: outputs='scores'.")
-        if labels.min() < 0 or labels.max() >= known:
-            raise UserError(f"the answer names class {int(labels.max())}, but there are {known}: classes=...")
-        one_hot: Values = np.eye(known)[labels[:, 0].astype(int)]
-        return one_hot
-
-    def _number(self, name: str) -> int:
-        """The number of a class from its name, or from the number as text."""
-        if name in (self.class_names or ()):
-            return (self.class_names or ()).index(name)
-        if name.strip().isdecimal():
-            return int(name)
-        raise UserError(f"the answer names {name!r}, which is none of the {self.classes} classes: classes=[names].")
+    def recall(self, answers: Mapping[str, Tensor]) -> None:
+        """Remember what an earlier endpoint of this service was answered, so that it is not asked again."""
+        keys, rows = answers["keys"].numpy(), answers["answers"].numpy()
+        self._remember({key.tobytes(): row for key, row in zip(keys, rows, strict=True)})
+        if len(rows):
+            self.reader.classes = rows.shape[1]
 
     def spent(self) -> str:
         """In words, how many inputs were sent, and how many of these the service may not have worked on."""
@@ -250,7 +228,7 @@ class Endpoint(nn.Module):
 
     def extra_repr(self) -> str:
         """The address, and what was spent."""
-        return f"{self.line.shown}, {self.outputs}, {self.spent()}"
+        return f"{self.line.shown}, {self.reader.outputs}, {self.spent()}"
 
 
 def _key(row: Values) -> bytes:

@@ -15,7 +15,10 @@ LARGEST = 16 * 2**20  # bytes of an answer
 CHUNK = 65536
 KEY = "Does it want a key? headers={'authorization': 'Bearer ...'}, or --header on the command line."
 PATH = "Is this the whole path of the address, and does it take POST?"
-REFUSALS = {401: KEY, 403: KEY, 404: PATH, 405: PATH, 413: "Are there too many inputs in one request? batch=1."}
+LARGE = "Are there too many inputs in one request? batch=1 (--request-size 1)."
+FORM = "Does it take inputs in another form? See Request (--field, --encoding, --layout, --each)."
+SLOWER = "rate=1 (--rate 1) asks once a second"
+REFUSALS = {401: KEY, 403: KEY, 404: PATH, 405: PATH, 413: LARGE}
 
 
 class TryAgain(Exception):
@@ -85,15 +88,23 @@ class Line:
         if 200 <= status < 300:
             return
         if status == 429:
-            raise TryAgain("it says that it is asked too often (429)", False, retry_after(response.headers))
+            said = f"it says that it is asked too often (429){self._said(response)}. {SLOWER}"
+            raise TryAgain(said, False, retry_after(response.headers))
         if status >= 500:
-            raise TryAgain(f"it failed ({status})", True, retry_after(response.headers))
+            raise TryAgain(f"it failed ({status}){self._said(response)}", True, retry_after(response.headers))
         if 300 <= status < 400:
             there = response.headers.get("location", "somewhere else")[:200]
             raise UserError(f"{self.shown} redirects to {there!r}, which is not followed. Name that address if meant.")
-        said = self._bytes(response)[:300].decode(errors="replace")
-        hint = REFUSALS.get(status, "Does the service take inputs in another form? See Request.")
-        raise UserError(f"{self.shown} refused the question ({status}): {said!r}. {hint}")
+        hint = REFUSALS.get(status, FORM)
+        raise UserError(f"{self.shown} refused the question ({status}){self._said(response)}. {hint}")
+
+    def _said(self, response: Any) -> str:
+        """The beginning of a refusal, in quotes; nothing where it breaks off."""
+        try:
+            said = self._bytes(response)[:300].decode(errors="replace").strip()
+        except (TryAgain, UserError, self.http.HTTPError):
+            return ""
+        return f": {said!r}" if said else ""
 
     def _read(self, response: Any) -> Any:
         content = self._bytes(response)

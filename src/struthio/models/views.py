@@ -3,40 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.meter import Ended
 from struthio.types import Model
 
 
-class ScoresOnly(nn.Module):
+class _View(nn.Module):
+    """A model seen with less. What one behind a wire says of its questions is passed on, so that all are counted."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """What is left of the model's outputs [n, classes]; NaN in rows that it did not answer."""
+        try:
+            return self._seen(self.model(x))
+        except Ended as ended:
+            ended.outputs = None if ended.outputs is None else self._seen(ended.outputs)
+            raise
+
+    def _seen(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    @property
+    def cost(self) -> Tensor:
+        """How often the model was really asked about each input of the last batch, int64 [n], where it says so."""
+        cost: Tensor = self.model.cost
+        return cost
+
+    @property
+    def left(self) -> int | None:
+        """How many inputs it may still be asked about, where it says so."""
+        left: int | None = self.model.left
+        return left
+
+    @property
+    def ended(self) -> Ended | None:
+        """Why it gave up a question for the first time, where it says so."""
+        ended: Ended | None = self.model.ended
+        return ended
+
+    @property
+    def allowed(self) -> Tensor | None:
+        """How often each input of the next batch may be sent, where it can be told so."""
+        allowed: Tensor | None = self.model.allowed
+        return allowed
+
+    @allowed.setter
+    def allowed(self, most: Tensor | None) -> None:
+        self.model.allowed = most
+
+
+class ScoresOnly(_View):
     """Class scores without gradient."""
 
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
 
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """The model's outputs [n, classes], cut off from x."""
-        return self.model(x)
-
-
-class LabelsOnly(nn.Module):
+class LabelsOnly(_View):
     """The strongest class alone, as 1 in a row of zeros."""
 
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """One-hot outputs [n, classes]."""
-        outputs = self.model(x)
-        return torch.zeros_like(outputs).scatter_(1, outputs.argmax(1, keepdim=True), 1)
+    def _seen(self, outputs: Tensor) -> Tensor:
+        labels = torch.zeros_like(outputs).scatter_(1, outputs.argmax(1, keepdim=True), 1)
+        return labels.masked_fill(outputs.isnan().any(1, keepdim=True), torch.nan)
 
 
 def scores_only(model: Model) -> ScoresOnly:
