@@ -99,7 +99,10 @@ def _share(model: Model, budget: int | None, rows: int | None) -> int | None:
         return budget
     share: int = left // max(rows, 1)
     if share < 2:
-        raise BudgetSpent(f"{left} questions are left for {rows} rows; each needs two at least.")
+        raise BudgetSpent(
+            f"{left} of the budget's questions are left for {rows} rows; each needs two at least. Raise the budget, or "
+            "attack fewer rows (-n)."
+        )
     return share if budget is None else min(share, budget)
 
 
