@@ -5,11 +5,14 @@ import math
 import pytest
 import torch
 
-from struthio.certify.relax import Clamp, Greatest, Leaky, Sigmoid, Tanh
+from struthio.certify import smooth
+from struthio.certify.relax import Clamp, Greatest, Leaky, Product
 
 OPERATIONS = [
     Clamp(0.0, math.inf), Clamp(0.0, 6.0), Clamp(-1.0, 1.0), Clamp(-math.inf, 0.5), Clamp(0.3, 0.8), Leaky(0.2),
-    Leaky(1.0), Sigmoid(), Tanh(),
+    Leaky(1.0), smooth.SIGMOID, smooth.TANH, smooth.SILU, smooth.MISH, smooth.HARDSWISH, smooth.HARDSIGMOID,
+    smooth.gelu(), smooth.gelu("tanh"), smooth.elu(), smooth.elu(0.5), smooth.elu(1.7, 1.05), smooth.elu(-0.4),
+    smooth.softplus(2.0),
 ]  # fmt: skip
 
 
@@ -24,47 +27,43 @@ def intervals(count):
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_lines_enclose(operation):
-    low, high = intervals(2000)
-    lines, rows = operation.enclose(low, high), torch.arange(2000)
-    freedom = lines.freedom(rows)
-    choices = (
-        [None] if freedom is None else [None, freedom[0] * 0 + freedom[1], freedom[0] * 0 + 1, freedom[0] * 0 + 0.5]
-    )
+    low, high = intervals(600)
+    lines, rows = operation.enclose(low, high), torch.arange(600)
+    turns = [None] + [lambda own, share=share: torch.full_like(own.below, own.least + share * (1 - own.least))
+                      for share in (0.0, 0.4, 1.0) if lines.free is not None]  # fmt: skip
     edges = operation.interval(low, high)
-    for share in torch.linspace(0, 1, 41, dtype=torch.float64):
+    for share in torch.linspace(0, 1, 25, dtype=torch.float64):
         x = low + share * (high - low)
         value = operation(x)
         assert bool((value >= edges[0] - 1e-12).all())
         assert bool((value <= edges[1] + 1e-12).all())
         for sign in (1.0, -1.0):
-            for slopes in choices:
-                if slopes is not None:
-                    slopes = slopes.clamp(min=freedom[1])
-                a, constant = lines.back(torch.full_like(low, sign), rows, slopes)
+            for turn in turns:
+                (a,), constant = lines.back(torch.full_like(low, sign), rows, turn)
                 bound = (a * x).flatten(1).sum(1) + constant
                 assert bool((bound <= sign * value.flatten() + 1e-9).all()), (share, sign)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_lines_touch_where_nothing_is_uncertain(operation):
-    low, high = intervals(2000)
+    low, high = intervals(600)
     sure = ~operation.uncertain(low, high).flatten()
-    lines, rows = operation.enclose(low, high), torch.arange(2000)
+    lines, rows = operation.enclose(low, high), torch.arange(600)
     for sign in (1.0, -1.0):
-        a, constant = lines.back(torch.full_like(low, sign), rows)
+        (a,), constant = lines.back(torch.full_like(low, sign), rows)
         for x in (low, high):
             gap = sign * operation(x).flatten() - (a * x).flatten(1).sum(1) - constant
             assert float(gap[sure].abs().max()) < 1e-9
 
 
-@pytest.mark.parametrize(("dim", "keep"), [(-1, False), (-2, True)])
-def test_the_greatest_lies_between_its_lines(dim, keep):
-    draw, operation = torch.Generator().manual_seed(1), Greatest(dim, keep)
-    low = torch.randn(500, 1, 4, 3, generator=draw, dtype=torch.float64)
+@pytest.mark.parametrize(("operation", "size"), [(Greatest(-1), 3), (Greatest(-2, True), 3), (Product(), 2)], ids=str)
+def test_several_values_in_one_lie_between_their_lines(operation, size):
+    draw = torch.Generator().manual_seed(1)
+    low = torch.randn(500, 1, 4, size, generator=draw, dtype=torch.float64)
     high = low + 2 * torch.rand(low.shape, generator=draw, dtype=torch.float64) ** 3
     lines, rows = operation.enclose(low, high), torch.arange(500)
     a = torch.randn(operation(low).shape, generator=draw, dtype=torch.float64)
-    back, constant = lines.back(a, rows)
+    (back,), constant = lines.back(a, rows)
     for _ in range(30):
         x = low + (high - low) * torch.rand(low.shape, generator=draw, dtype=torch.float64).round(decimals=1)
         exact = (a * operation(x)).flatten(1).sum(1)

@@ -121,6 +121,7 @@ def test_training_starts_without_bounds_and_the_radius_grows_to_the_end():
     assert losses == sorted(losses)
     assert losses[2] == losses[3]
     assert [ramped(done, 0.1, 0.4) for done in (0.05, 0.3, 0.5, 0.9)] == pytest.approx([0, 0.5, 1, 1])
+    assert [ramped(done, 0.1, 0.0) for done in (0.05, 0.1)] == [0, 1]
 
 
 def test_the_model_is_what_was_given_and_a_copy_of_what_trains_bounds_itself():
@@ -165,6 +166,6 @@ def test_mistakes_are_explained():
         CROWNIBP(beta=2.0)
     with pytest.raises(st.UserError, match="prepare"):
         IBP()(two_layers(), x, y, at(0.9, x))
-    odd = nn.Sequential(nn.Linear(5, 4), nn.Softplus())
-    with pytest.raises(NotBounded, match="softplus"):
+    odd = nn.Sequential(nn.Linear(5, 4), nn.Softsign())
+    with pytest.raises(NotBounded, match="abs"):
         IBP()(IBP().prepare(odd), x, y, at(0.9, x))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.certify import lipschitz
+from struthio.certify.branch import MOST, Search
 from struthio.certify.linear import VALUES, Bounded, bounded
 from struthio.certify.network import Network, NotBounded
 from struthio.certify.region import Region, region_of
@@ -17,8 +18,8 @@ from struthio.certify.trace import trace
 from struthio.checks import UserError
 from struthio.types import Model, Threat
 
-METHODS = ("interval", "lipschitz", "crown-interval", "crown", "alpha")  # from cheap to dear
-ALPHA_STEPS = 20
+METHODS = ("interval", "lipschitz", "crown-interval", "crown", "alpha", "split")  # from cheap to dear
+ALPHA_STEPS, INNER_STEPS = 20, 8  # of Adam, for the last bounds and for each one in the middle
 SLACK = 1e-5  # of 1 + the largest logit: a margin must be above it, since a model rounds to single precision
 
 
@@ -56,7 +57,13 @@ class Certificate:
 
 @torch.no_grad()
 def certify(
-    model: Model, x: Tensor, labels: Tensor, threat: Threat, method: str = "auto", values: int = VALUES
+    model: Model,
+    x: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    method: str = "auto",
+    values: int = VALUES,
+    parts: int = MOST,
 ) -> Certificate:
     """Prove that no input which the threat allows around a row is given another class than its label.
 
@@ -65,19 +72,24 @@ def certify(
     single precision, its bounds do not. A model that cannot be bounded gives a certificate of nothing, with the reason.
 
     Args:
-        model: from a batch to logits [n, classes], in evaluation mode. A softmax at its end is left out.
+        model: from a batch to logits [n, classes], in evaluation mode. A softmax at its end is left out, and so is the
+            logarithm of one.
         x: rows [n, ...] within the limits.
         labels: their classes, int64 [n].
         threat: Linf, L2 or L1, also within Masked or Levels.
         method: "interval" (fast, loose), "lipschitz" (a product of norms; for Euclidean balls), "crown-interval" (lines
-            at the end, intervals before), "crown" (lines throughout), "alpha" (crown, with its last slopes optimised),
-            or "auto": the first four in this order, each for the rows that are right and not yet certified.
+            at the end, intervals before), "crown" (lines throughout), "alpha" (crown with optimised slopes), or "auto":
+            the first four in this order, each for the rows that are right and not yet certified. "split" goes on from
+            "auto" with "alpha" and cuts values at their bends, until a margin is proved to be above 0 and no further:
+            that proves most, and takes seconds to minutes a row.
         values: how many coefficients may be held at a time, of 8 bytes each.
+        parts: into how many "split" may cut the question of a row and a class, before it gives the row up.
 
     Raises:
-        UserError: for rows, labels or a threat that cannot be meant.
+        UserError: for rows, labels, a threat or a number of parts that cannot be meant.
     """
     checks.one_of(method, ("auto", *METHODS), "method")
+    checks.count(parts, "parts")
     threat.check(x)
     checks.classes(labels, len(x), "labels")
     region = region_of(threat, x)
@@ -90,13 +102,15 @@ def certify(
             raise UserError(f"a label is {int(labels.max())}, but the model knows classes 0 to {logits.shape[1] - 1}.")
         needed = SLACK * (1 + logits.abs().amax(1)) + 4 * network.gap
         open_rows = lipschitz.margins(logits, labels).amin(1) > needed
-        for name in _stages(method, region):
-            every = name == method or name == METHODS[0]
-            rows = (torch.ones_like(open_rows) if every else open_rows).nonzero().flatten()
+        for number, name in enumerate(_stages(method, region)):
+            rows = (open_rows if number else torch.ones_like(open_rows)).nonzero().flatten()
             if not len(rows):
                 break
             for part in rows.split(max(1, values // sum(node.shape.numel() for node in network.nodes))):
-                found = _lower(name, network, region[part], labels[part], values)
+                some = region[part], labels[part], values
+                found = (
+                    _by_cuts(network, *some, needed[part], parts) if name == "split" else _lower(name, network, *some)
+                )
                 lower[part] = torch.maximum(lower[part], found)
             open_rows &= lower <= needed
     except NotBounded as error:
@@ -124,7 +138,8 @@ def bounds(
     checks.one_of(method, ("interval", "crown-interval", "crown", "alpha"), "method")
     threat.check(x)
     network, region = trace(model, x), region_of(threat, x)
-    state = bounded(network, region, method in ("crown", "alpha"), values, method != "interval")
+    inner = INNER_STEPS if method == "alpha" else 0
+    state = bounded(network, region, method in ("crown", "alpha"), values, method != "interval", inner)
     least, most = (edge.flatten(1) for edge in state.intervals[-1])
     if method == "interval":
         return least, most
@@ -137,16 +152,18 @@ def bounds(
 
 
 def _stages(method: str, region: Region) -> tuple[str, ...]:
-    if method != "auto":
+    if method not in ("auto", "split"):
         return (method,)
-    return tuple(name for name in METHODS[:-1] if name != "lipschitz" or region.p == 2)
+    cheap = tuple(name for name in METHODS[:4] if name != "lipschitz" or region.p == 2)
+    return cheap if method == "auto" else (*cheap, "split")
 
 
 def _lower(name: str, network: Network, region: Region, labels: Tensor, values: int) -> Tensor:
     """Lower bounds [n] on the least margin of these rows by one method."""
     if name == "lipschitz":
         return _by_lipschitz(network, region, labels)
-    state = bounded(network, region, name in ("crown", "alpha"), values, name != "interval")
+    inner = INNER_STEPS if name == "alpha" else 0
+    state = bounded(network, region, name in ("crown", "alpha"), values, name != "interval", inner)
     low, high = (edge.flatten(1) for edge in state.intervals[-1])
     others = high.scatter(1, labels[:, None], -torch.inf).amax(1)
     plain = low.gather(1, labels[:, None]).flatten() - others
@@ -154,6 +171,18 @@ def _lower(name: str, network: Network, region: Region, labels: Tensor, values: 
         return plain
     # Lines can be worse than intervals, where a bend is far from the middle.
     return torch.maximum(plain, least_margin(state, labels, ALPHA_STEPS if name == "alpha" else 0))
+
+
+def _by_cuts(network: Network, region: Region, labels: Tensor, values: int, needed: Tensor, parts: int) -> Tensor:
+    """Lower bounds [n] on the least margin of these rows, looked for until they are above what is needed."""
+    state = bounded(network, region, values=values, inner=INNER_STEPS)
+    a, rows = margin_questions(network, labels)
+    lower = state.lowest(a, rows)
+    left = lower <= needed[rows]
+    if bool(left.any()):
+        answer = Search(state, a[left], rows[left], needed[rows[left]]).run(parts)
+        lower[left] = torch.maximum(lower[left], answer.lower)
+    return lower.reshape(len(labels), -1).amin(1)
 
 
 def least_margin(state: Bounded, labels: Tensor, steps: int = 0) -> Tensor:
@@ -181,6 +210,7 @@ def _by_lipschitz(network: Network, region: Region, labels: Tensor) -> Tensor:
     free = (region.high > region.low).flatten(1)
     corner = torch.maximum(region.high - region.x, region.x - region.low).flatten(1).norm(dim=1)
     reach = corner if region.eps is None else torch.minimum(corner, region.eps)
-    change = lipschitz.steepness(network)[labels] * reach[:, None] * free.any(1, keepdim=True)
+    moves = free.any(1, keepdim=True) & (reach[:, None] > 0)
+    change = torch.where(moves, lipschitz.steepness(network)[labels] * reach[:, None], 0.0)
     gaps = lipschitz.margins(network(region.x.squeeze(1)), labels)
     return (gaps - change).amin(1)

@@ -2,16 +2,22 @@
 
 Interval bounds: Gowal et al., 2018, arXiv 1810.12715. Linear bounds: Zhang, Weng, Chen, Hsieh, Daniel, 2018, arXiv
 1811.00866 (CROWN); with intervals in the middle, Zhang et al., 2019, arXiv 1906.06316 (CROWN-IBP); with slopes that are
-optimised, for the last bounds alone, Xu et al., 2021, arXiv 2011.13824 (alpha-CROWN).
+optimised, of the last bounds and of those in the middle, Xu et al., 2021, arXiv 2011.13824 (alpha-CROWN).
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from struthio.certify.chosen import Chosen, tuned
+from struthio.certify.cuts import Cuts
 from struthio.certify.lines import Enclosure
 from struthio.certify.network import Network, Node
 from struthio.certify.patches import walk_back, walks
@@ -32,6 +38,9 @@ class Bounded:
         intervals: of every node, [n, 1, ...] each.
         enclosures: by the number of the nonlinear node.
         values: how many coefficients may be held at a time for one node.
+        inner: steps of Adam on the slopes for every bound in the middle.
+        until: when to do without these, on the clock of `time.perf_counter`.
+        cuts: values that are held to one side of an edge, for each row.
     """
 
     network: Network
@@ -39,6 +48,9 @@ class Bounded:
     intervals: list[Interval]
     enclosures: dict[int, Enclosure]
     values: int = VALUES
+    inner: int = 0
+    until: float = math.inf
+    cuts: Cuts | None = None
 
     def lowest(self, a: Tensor, rows: Tensor, steps: int = 0) -> Tensor:
         """Lower bounds [m] of a . outputs.
@@ -71,56 +83,50 @@ class Bounded:
     def line(self, a: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The line below a . outputs: coefficients of the input, [m, 1, ...], and a constant, [m]."""
         end = len(self.network.nodes) - 1
-        return self._walk(end, a.reshape(len(a), *self.network.nodes[end].shape), rows, {})
+        return self.walk(end, a.reshape(len(a), *self.network.nodes[end].shape), rows)
 
-    def _in_parts(self, number: int, a: Tensor, rows: Tensor, steps: int = 0) -> Tensor:
-        size = max(1, self.values // (self.network.widest * (4 if steps else 1)))
-        parts = zip(a.split(size), rows.split(size), strict=True)
-        ask = self._tuned if steps else self._plain
-        return torch.cat([ask(number, part, which, steps) for part, which in parts])
+    def _in_parts(self, number: int, a: Tensor, rows: Tensor, steps: int) -> Tensor:
+        parts = zip(a.split(self._at_once(steps)), rows.split(self._at_once(steps)), strict=True)
+        return torch.cat([self._least(partial(self.below, number, part, which), steps) for part, which in parts])
 
-    def _plain(self, number: int, a: Tensor, rows: Tensor, steps: int) -> Tensor:
-        coefficients, constant = self._walk(number, a, rows, {})
+    def _at_once(self, steps: int) -> int:
+        return max(1, self.values // (self.network.widest * (4 if steps else 1)))
+
+    def _least(self, bound: Callable[[Chosen | None], Tensor], steps: int) -> Tensor:
+        return tuned(bound, steps, Chosen()) if steps else bound(None)
+
+    def below(self, number: int, a: Tensor, rows: Tensor, chosen: Chosen | None = None) -> Tensor:
+        """Lower bounds [m] of a . the values of a node, with these choices; None takes the lines as they are."""
+        coefficients, constant = self.walk(number, a, rows, chosen)
         return constant + self.region.lowest(coefficients, rows)
 
-    def _tuned(self, number: int, a: Tensor, rows: Tensor, steps: int) -> Tensor:
-        """The best bound on the way of Adam, at a rate of 0.5 that falls to 0.05."""
-        chosen, least = {}, {}
-        for node, enclosure in self.enclosures.items():
-            freedom = enclosure.freedom(rows) if node <= number else None
-            if freedom is not None:
-                chosen[node], least[node] = freedom[0].requires_grad_(), freedom[1]
-        best = self._plain(number, a, rows, 0)
-        if not chosen:
-            return best
-        with torch.enable_grad():
-            optimizer = torch.optim.Adam(list(chosen.values()), 0.5)
-            for step in range(steps + 1):
-                coefficients, constant = self._walk(number, a, rows, chosen)
-                bound = constant + self.region.lowest(coefficients, rows)
-                best = torch.maximum(best, bound.detach())
-                if step == steps:
-                    break
-                optimizer.zero_grad()
-                (-bound.sum()).backward()
-                optimizer.param_groups[0]["lr"] = 0.5 * 0.1 ** (step / steps)
-                optimizer.step()
-                with torch.no_grad():
-                    for node, slopes in chosen.items():
-                        slopes.clamp_(least[node], 1)
-        return best
+    def walk(
+        self, number: int, a: Tensor, rows: Tensor, chosen: Chosen | None = None, met: dict[int, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """From coefficients of a node's value back through every node to those of the input, and a constant.
 
-    def _walk(self, number: int, a: Tensor, rows: Tensor, slopes: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """From coefficients of a node's value back through every node to those of the input, and a constant."""
+        Args:
+            number: of the node.
+            a: coefficients of its value, [m, 1, ...].
+            rows: the row that each question is about, [m].
+            chosen: slopes and multipliers.
+            met: takes the coefficients of every nonlinear node's value.
+        """
         waiting = {number: a}
         constant = a.new_zeros(len(a))
         for here in range(number, 0, -1):
             if here not in waiting:
                 continue
             node, coming = self.network.nodes[here], waiting.pop(here)
+            if chosen is not None and self.cuts is not None and here in self.cuts.nodes:
+                cuts = self.cuts[rows]
+                coming, more = cuts.hold(here, coming, chosen.multiplier(cuts.edges))
+                constant = constant + more
             if node.relaxation is not None:
-                given, more = self.enclosures[here].back(coming, rows, slopes.get(here))
-                parts: tuple[Tensor, ...] = (given,)
+                if met is not None:
+                    met[here] = coming.detach()
+                turn = None if chosen is None else partial(chosen.slope, here)
+                parts, more = self.enclosures[here].back(coming, rows, turn)
             else:
                 parts, more = node.back(coming), (coming * node.offset).flatten(1).sum(1)
             constant = constant + more
@@ -132,16 +138,32 @@ class Bounded:
             return a.new_zeros(len(a), *self.network.nodes[0].shape), constant
         return waiting[0], constant
 
-    def _single(self, number: int, rows: Tensor, places: Tensor, sign: float) -> Tensor:
+    def _single(self, number: int, rows: Tensor, places: Tensor, sign: float, chosen: Chosen | None) -> Tensor:
         """Lower bounds [m] of sign times single values of a node."""
         if walks(self.network, number):
-            number, a, constant = walk_back(self.network, self.enclosures, number, rows, places, sign)
+            number, a, constant = walk_back(self.network, self.enclosures, number, rows, places, sign, chosen)
         else:
             shape = self.network.nodes[number].shape
             a = self.region.x.new_zeros(len(rows), shape.numel()).scatter_(1, places[:, None], sign).reshape(-1, *shape)
             constant = a.new_zeros(len(rows))
-        coefficients, more = self._walk(number, a, rows, {})
-        return constant + more + self.region.lowest(coefficients, rows)
+        return constant + self.below(number, a, rows, chosen)
+
+    def part(self, rows: Tensor, cuts: Cuts) -> Bounded:
+        """The same network over parts of its rows.
+
+        Args:
+            rows: of which row each part is, [k].
+            cuts: what is known of each part, [k].
+        """
+        intervals = [(low[rows], high[rows]) for low, high in self.intervals]
+        for node in cuts.nodes:
+            intervals[node] = cuts.narrow(node, *intervals[node])
+        enclosures = {
+            number: node.relaxation.enclose(*intervals[node.sources[0]])
+            for number, node in enumerate(self.network.nodes)
+            if node.relaxation is not None
+        }
+        return Bounded(self.network, self.region[rows], intervals, enclosures, self.values, cuts=cuts)
 
     def narrowed(self, number: int) -> Interval:
         """The interval of a node, by linear bounds where the nonlinear operations that read it gain by them."""
@@ -155,17 +177,26 @@ class Bounded:
             return low, high
         low, high = low.clone().flatten(1), high.clone().flatten(1)
         shape = self.network.nodes[number].shape
-        size = max(1, self.values // self.network.widest)
+        size = self._at_once(self.inner)
         for sign, edge in ((1.0, low), (-1.0, high)):
             for row, place in zip(rows.split(size), places.split(size), strict=True):
-                found = sign * self._single(number, row, place, sign)
+                steps = self.inner if time.perf_counter() < self.until else 0
+                found = sign * self._least(partial(self._single, number, row, place, sign), steps)
                 edge[row, place] = (torch.maximum if sign > 0 else torch.minimum)(edge[row, place], found)
         # Two bounds of one number may cross by rounding alone.
         low, high = torch.minimum(low, high), torch.maximum(low, high)
         return low.reshape(-1, *shape), high.reshape(-1, *shape)
 
 
-def bounded(network: Network, region: Region, linear: bool = True, values: int = VALUES, lines: bool = True) -> Bounded:
+def bounded(
+    network: Network,
+    region: Region,
+    linear: bool = True,
+    values: int = VALUES,
+    lines: bool = True,
+    inner: int = 0,
+    until: float = math.inf,
+) -> Bounded:
     """Intervals of every node, and lines around every nonlinear one.
 
     Args:
@@ -174,9 +205,11 @@ def bounded(network: Network, region: Region, linear: bool = True, values: int =
         linear: whether linear bounds narrow the input of every nonlinear operation (CROWN); else intervals alone do.
         values: how many coefficients may be held at a time for one node.
         lines: whether lines are wanted at all; without them `by_intervals` alone can be asked.
+        inner: steps of Adam on the slopes for every single bound in the middle, where linear bounds narrow.
+        until: when to do without these, on the clock of `time.perf_counter`.
     """
     intervals: list[Interval] = [(region.low, region.high)]
-    state = Bounded(network, region, intervals, {}, values)
+    state = Bounded(network, region, intervals, {}, values, inner, until)
     mixed, done = [0], {0}
     for number, node in enumerate(network.nodes[1:], 1):
         if node.relaxation is None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from struthio import checks
 from struthio.certify.network import Network, Node
 from struthio.certify.operations import aten
-from struthio.certify.relax import Sigmoid
 from struthio.certify.trace import trace
 from struthio.types import Model
 
@@ -58,6 +57,7 @@ def steepness(network: Network) -> Tensor:
         a = network.nodes[number].back(a)[0]  # the last layers of a pair as one, which is less than their product
         number = network.nodes[number].sources[0]
     slopes: Tensor = most[number] * a.flatten(1).norm(dim=1).reshape(classes, classes) * ROUNDING
+    slopes.nan_to_num_(nan=torch.inf)  # no steps at all times a constant that is not known
     slopes.fill_diagonal_(1.0)
     return slopes
 
@@ -70,7 +70,7 @@ def _constants(network: Network) -> list[float]:
             parts = zip(_norms(node), node.sources, strict=True)
             found.append(sum(norm * found[source] for norm, source in parts) * ROUNDING)
         else:
-            found.append(found[node.sources[0]] * (0.25 if isinstance(node.relaxation, Sigmoid) else 1.0))
+            found.append(found[node.sources[0]] * node.relaxation.steepest)
     return found
 
 

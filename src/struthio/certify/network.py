@@ -12,6 +12,7 @@ from torch import Tensor
 
 from struthio.certify.lines import Relaxation
 from struthio.certify.operations import ELEMENTWISE, MIXES
+from struthio.certify.relax import Clamp
 from struthio.checks import UserError
 
 
@@ -112,5 +113,16 @@ class Network:
         return self.values(x.to(self.nodes[0].like).unsqueeze(1))[-1].flatten(1)
 
     def without_softmax(self) -> Network:
-        """The network up to a softmax at its end, which keeps the order of classes, as its logarithm the margins."""
-        return replace(self, nodes=self.nodes[:-1]) if self.nodes[-1].name.endswith("_softmax") else self
+        """The network up to a softmax at its end, perhaps behind a floor and a logarithm.
+
+        A softmax keeps the order of classes and its logarithm the margins. A floor below the share of 1 that each class
+        has on average hides no margin that is above 0.
+        """
+        end = len(self.nodes) - 1
+        while self.nodes[end].name == "log" or self._is_floor(end):
+            end = self.nodes[end].sources[0]
+        return replace(self, nodes=self.nodes[:end]) if self.nodes[end].name == "softmax" else self
+
+    def _is_floor(self, number: int) -> bool:
+        relaxation, share = self.nodes[number].relaxation, 1 / self.nodes[number].shape.numel()
+        return isinstance(relaxation, Clamp) and relaxation.floor < share and relaxation.ceiling >= 1

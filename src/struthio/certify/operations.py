@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from struthio.certify import smooth
 from struthio.certify.lines import Relaxation
-from struthio.certify.relax import Clamp, Greatest, Leaky, Sigmoid, Tanh
+from struthio.certify.relax import Clamp, Greatest, Leaky
 
 aten = torch.ops.aten
 FAR = 1e30  # stands for infinity where a pooled picture is padded: a sum with a true infinity would be NaN
@@ -86,8 +87,15 @@ NONLINEAR: dict[Any, Callable[..., Relaxation]] = {
     aten.clamp.default: lambda low=None, high=None, **named: _clamp(named.get("min", low), named.get("max", high)),
     aten.clamp_min.default: lambda low: _clamp(low, None),
     aten.clamp_max.default: lambda high: _clamp(None, high),
-    aten.sigmoid.default: Sigmoid,
-    aten.tanh.default: Tanh,
+    aten.sigmoid.default: lambda: smooth.SIGMOID,
+    aten.tanh.default: lambda: smooth.TANH,
+    aten.silu.default: lambda: smooth.SILU,
+    aten.mish.default: lambda: smooth.MISH,
+    aten.hardswish.default: lambda: smooth.HARDSWISH,
+    aten.hardsigmoid.default: lambda: smooth.HARDSIGMOID,
+    aten.gelu.default: smooth.gelu,
+    aten.elu.default: smooth.elu,
+    aten.softplus.default: smooth.softplus,
     aten.amax.default: lambda dims=(-1,), keep=False: Greatest(dims[0], keep),
 }
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from struthio.certify.chosen import Chosen
 from struthio.certify.lines import Enclosure, Lines
 from struthio.certify.network import Network, Node
 from struthio.certify.operations import aten
@@ -82,7 +84,13 @@ def _convolves(node: Node) -> bool:
 
 
 def walk_back(
-    network: Network, enclosures: Mapping[int, Enclosure], number: int, rows: Tensor, places: Tensor, sign: float
+    network: Network,
+    enclosures: Mapping[int, Enclosure],
+    number: int,
+    rows: Tensor,
+    places: Tensor,
+    sign: float,
+    chosen: Chosen | None = None,
 ) -> tuple[int, Tensor, Tensor]:
     """From sign times single values of a node, as far back as windows stay small.
 
@@ -93,6 +101,7 @@ def walk_back(
         rows: the row of each question, [m].
         places: which value of the node it asks about, [m].
         sign: 1 or -1.
+        chosen: the slopes of lower lines that are free, in the shape of the windows; None takes them as they are.
 
     Returns:
         A node further back, the coefficients [m, 1, ...] of its value, and a constant [m].
@@ -112,12 +121,9 @@ def walk_back(
             constant = constant + (window.values.sum((2, 3)) * _bias(node)).sum(1)
             window = _through(node, window).inside(network.nodes[node.sources[0]].shape)
         elif isinstance(enclosure, Lines):
-            up, down = window.values.clamp(min=0), window.values.clamp(max=0)
-            constant = constant + (down * window.of(enclosure.above_at, rows)).flatten(1).sum(1)
-            if enclosure.below_at is not None:
-                constant = constant + (up * window.of(enclosure.below_at, rows)).flatten(1).sum(1)
-            values = up * window.of(enclosure.below, rows) + down * window.of(enclosure.above, rows)
-            window = Window(values, window.top, window.left)
+            lines = enclosure.taken(partial(window.of, rows=rows))
+            values, more = lines.turned(None if chosen is None else partial(chosen.slope, number)).pull(window.values)
+            constant, window = constant + more, Window(values, window.top, window.left)
         elif node.elementwise and node.shape == network.nodes[node.sources[0]].shape:
             every = torch.zeros_like(rows)
             slope, shift = node.back(like.new_ones(1, *node.shape))[0], node.offset[None]

@@ -14,7 +14,7 @@ from struthio.rows import Rows, per_row
 from struthio.threats import L1, L2, Levels, Linf, Masked
 from struthio.types import Threat
 
-DUAL = {1.0: math.inf, 2.0: 2.0}
+ROUNDS = 10  # in which the multiplier of a Euclidean ball is found; any number of them is sound
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,59 @@ class Region:
         return Region(self.low.to(like), self.high.to(like), self.x.to(like), eps, self.p)
 
     def lowest(self, a: Tensor, rows: Tensor) -> Tensor:
-        """A lower bound, [m], of a . x over the region of each question's row; exact for a box.
+        """A lower bound, [m], of a . x over the region of each question's row; exact but for rounding.
 
         Args:
             a: coefficients [m, 1, ...].
             rows: the row of each question, [m].
         """
-        middle, half = ((self.high + self.low) / 2)[rows], ((self.high - self.low) / 2)[rows]
-        box = (a * middle - a.abs() * half).flatten(1).sum(1)
+        return self.least(a, rows)[0]
+
+    def least(self, a: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """A lower bound of a . x as `lowest`, and the x [m, 1, ...] where it is reached.
+
+        With a ball, by its multiplier: a . x + m * (size of x - centre, less that of the radius) has a least value over
+        the interval of each x alone, which is a bound for every m >= 0 and exact for the best.
+        """
+        low, high = self.low[rows], self.high[rows]
         if self.eps is None:
-            return box
-        free = (a * (half > 0)).flatten(1)  # what cannot change adds nothing to the norm
-        steep = torch.linalg.vector_norm(free, ord=DUAL[self.p], dim=1)
-        ball = (a * self.x[rows]).flatten(1).sum(1) - self.eps[rows] * steep
-        return torch.maximum(box, ball)
+            middle, half = (high + low) / 2, (high - low) / 2
+            return (a * middle - a.abs() * half).flatten(1).sum(1), middle - a.sign() * half
+        centre, eps = self.x[rows], self.eps[rows]
+        down, up = (low - centre).flatten(1), (high - centre).flatten(1)
+        flat = a.flatten(1)
+        find = _euclidean if self.p == 2 else _absolute
+        gain, step = find(flat, torch.where(flat > 0, -down, up), eps)
+        return (a * centre).flatten(1).sum(1) - gain, centre - (flat.sign() * step).reshape(a.shape)
+
+
+def _euclidean(a: Tensor, room: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """The most that a . step gains over steps [m, d] of a length up to eps and up to the room of each value.
+
+    Values that would go past their room stop there, and the others share what is left of the length; each round finds
+    more of the first, and the multiplier never falls below the best.
+    """
+    size = a.detach().abs()
+    step = torch.zeros_like(size)
+    for _ in range(ROUNDS):
+        stopped = (step >= room) | (size == 0)
+        left = (eps.square() - torch.where(stopped, step, 0).square().sum(1)).clamp(min=0).sqrt()
+        free = torch.where(stopped, 0, size).norm(dim=1)
+        weight = free / left.clamp(min=1e-12)
+        step = torch.minimum(size / weight.clamp(min=1e-30)[:, None], room)
+    gain = (a.abs() * step).sum(1) - weight / 2 * (step.square().sum(1) - eps.square())
+    return gain, step
+
+
+def _absolute(a: Tensor, room: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for steps whose absolute values sum up to eps: the steepest values first, as far as they have room."""
+    size, order = a.detach().abs().sort(dim=1, descending=True)
+    rooms = room.gather(1, order)
+    before = rooms.cumsum(1) - rooms
+    step = torch.minimum((eps[:, None] - before).clamp(min=0), rooms)
+    weight = torch.where(step < rooms, size, 0).amax(1, keepdim=True)  # of the first that has room left
+    gain = ((a.abs() - weight).clamp(min=0) * room).sum(1) + weight.flatten() * eps
+    return gain, torch.zeros_like(step).scatter(1, order, step)
 
 
 def box_region(low: Tensor, high: Tensor) -> Region:

@@ -1,13 +1,15 @@
-"""The nonlinear operations: their intervals, and lines above and below each on an interval of its input."""
+"""Operations made of straight pieces: their intervals, and lines above and below each on an interval of its input."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from struthio.certify.lines import Choice, Lines
+from struthio.certify.lines import Choice, Lines, Planes
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Clamp:
         floor: the least output.
         ceiling: the greatest output.
     """
+
+    steepest: ClassVar[float] = 1.0
 
     floor: float
     ceiling: float
@@ -33,6 +37,11 @@ class Clamp:
     def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
         """Intervals with a bend inside."""
         return ((low < self.floor) & (high > self.floor)) | ((low < self.ceiling) & (high > self.ceiling))
+
+    def bend(self, low: Tensor, high: Tensor) -> Tensor:
+        """The floor where it lies inside, else the ceiling."""
+        inside = (low < self.floor) & (high > self.floor)
+        return torch.where(inside, self.floor, low.new_tensor(self.ceiling))
 
     def enclose(self, low: Tensor, high: Tensor) -> Lines:
         """At a bend the chord on one side; on the other the line of the larger part, which leaves less between."""
@@ -75,6 +84,8 @@ class Leaky:
         slope: from 0 to 1.
     """
 
+    steepest: ClassVar[float] = 1.0
+
     slope: float
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -89,6 +100,10 @@ class Leaky:
         """Intervals that hold 0."""
         return (low < 0) & (high > 0)
 
+    def bend(self, low: Tensor, high: Tensor) -> Tensor:
+        """0."""
+        return torch.zeros_like(low)
+
     def enclose(self, low: Tensor, high: Tensor) -> Lines:
         """The chord above; below, the line of the larger part."""
         bent = self.uncertain(low, high)
@@ -101,63 +116,6 @@ class Leaky:
 
 
 @dataclass(frozen=True)
-class _Bowed:
-    """A rising function that is convex below 0 and concave above, with the same height on both sides."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _steepness(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Both ends."""
-        return self(low), self(high)
-
-    def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
-        """Everywhere: a narrower interval always gives better lines."""
-        return high > low
-
-    def enclose(self, low: Tensor, high: Tensor) -> Lines:
-        """Where it bends one way, the chord and the tangent in the middle; else two lines of the lesser end's slope."""
-        middle = (low + high) / 2
-        chord = (self(high) - self(low)) / (high - low).clamp(min=1e-12)
-        gentle = torch.minimum(self._steepness(low), self._steepness(high))
-        narrow = high - low < 1e-6  # a chord of two almost equal numbers would be rounding alone
-        concave, convex = (low >= 0) & ~narrow, (high <= 0) & ~narrow
-        tangent, touch = self._steepness(middle), self(middle)
-        below = torch.where(concave, chord, torch.where(convex, tangent, gentle))
-        above = torch.where(convex, chord, torch.where(concave, tangent, gentle))
-        below_at = torch.where(convex, touch - tangent * middle, self(low) - below * low)
-        above_at = torch.where(concave, touch - tangent * middle, self(high) - above * high)
-        return Lines(below, below_at, above, above_at)
-
-
-@dataclass(frozen=True)
-class Sigmoid(_Bowed):
-    """1 / (1 + exp(-x))."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The sigmoid."""
-        return x.sigmoid()
-
-    def _steepness(self, x: Tensor) -> Tensor:
-        return x.sigmoid() * (-x).sigmoid()
-
-
-@dataclass(frozen=True)
-class Tanh(_Bowed):
-    """The hyperbolic tangent."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The hyperbolic tangent."""
-        return x.tanh()
-
-    def _steepness(self, x: Tensor) -> Tensor:
-        return 1 - x.tanh().square()
-
-
-@dataclass(frozen=True)
 class Greatest:
     """The greatest value along a dimension.
 
@@ -165,6 +123,8 @@ class Greatest:
         dim: counted from the end, -1 for the last.
         keep: whether the dimension stays, with size 1.
     """
+
+    steepest: ClassVar[float] = 1.0
 
     dim: int
     keep: bool = False
@@ -191,3 +151,33 @@ class Greatest:
         slope = torch.where(rivals, (most - others) / torch.where(rivals, most - least, 1), 1).clamp(0, 1)
         shift = torch.maximum(others, least) - slope * least
         return Choice(self.dim, self.keep, first, slope, shift, low.shape[self.dim])
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of two values, side by side along the last dimension.
+
+    Between planes by McCormick, 1976 (Mathematical Programming 10, 147-175): on either side the mean of the two that
+    touch it, which is as high in the middle as both.
+    """
+
+    steepest: ClassVar[float] = math.inf
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The product."""
+        return x[..., 0] * x[..., 1]
+
+    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The extremes among the four corners."""
+        corners = torch.stack([a[..., 0] * b[..., 1] for a in (low, high) for b in (low, high)])
+        return corners.amin(0), corners.amax(0)
+
+    def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
+        """Everywhere: narrower intervals always give better planes."""
+        return high > low
+
+    def enclose(self, low: Tensor, high: Tensor) -> Planes:
+        """Two planes of one slope."""
+        alike = (low.prod(-1) + high.prod(-1)) / 2
+        crossed = (low[..., 0] * high[..., 1] + high[..., 0] * low[..., 1]) / 2
+        return Planes((low + high).flip(-1) / 2, -alike, -crossed)

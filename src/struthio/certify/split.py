@@ -1,4 +1,4 @@
-"""Proves properties over boxes of inputs, which are halved as long as the bounds are too loose.
+"""Proves properties over boxes of inputs, which are halved as long as the bounds are too loose: for few inputs.
 
 Bounds on halves are tighter, so a network of few inputs is decided in the end: Bunel et al., 2018, arXiv 1711.00455;
 by inputs alone Wang et al., 2018, arXiv 1804.10829.
@@ -29,23 +29,17 @@ class Proof:
     Attributes:
         answer: "unsat" (no counterexample exists), "sat" or "unknown".
         example: the counterexample, [1, ...]; else None.
-        boxes: how many were bounded.
+        parts: how many boxes, or parts of one, were bounded.
     """
 
     answer: str
     example: Tensor | None = None
-    boxes: int = 0
+    parts: int = 0
 
 
 @torch.no_grad()
-def prove(
-    network: Network,
-    case: Case,
-    confirm: Callable[[Tensor], bool],
-    until: float,
-    steps: int = 0,
-    boxes: int = BOXES,
-    most: int | None = None,
+def by_halves(
+    network: Network, case: Case, confirm: Callable[[Tensor], bool], until: float, boxes: int = BOXES
 ) -> Proof:
     """Whether a box holds a counterexample.
 
@@ -54,18 +48,16 @@ def prove(
         case: the box and what would be a counterexample.
         confirm: whether an input [1, ...] really is one, asked before "sat" is answered.
         until: when to stop, on the clock of `time.perf_counter`.
-        steps: of the slopes' optimiser on every box.
         boxes: how many are bounded at once.
-        most: how many are bounded in all; None for no limit.
     """
     shape = network.nodes[0].shape[1:]
     lows, highs = case.low.reshape(1, *shape), case.high.reshape(1, *shape)
     done = 0
     while len(lows):
-        if time.perf_counter() > until or (most is not None and done >= most):
+        if time.perf_counter() > until:
             return Proof("unknown", None, done)
         low, high, lows, highs = lows[-boxes:], highs[-boxes:], lows[:-boxes], highs[:-boxes]
-        left, steep, tries = _bound(network, case, low, high, steps)
+        left, steep, tries = _bound(network, case, low, high)
         done += len(low)
         for example in tries[case.badness(network(tries)) >= 0][:4]:
             if confirm(example.unsqueeze(0)):
@@ -76,7 +68,7 @@ def prove(
     return Proof("unsat", None, done)
 
 
-def _bound(network: Network, case: Case, low: Tensor, high: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _bound(network: Network, case: Case, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which boxes are not proved, how much each input matters there, and inputs that may be counterexamples."""
     state = bounded(network, box_region(low, high))
     weights = torch.cat([part.weights for part in case.unsafe])
@@ -84,9 +76,7 @@ def _bound(network: Network, case: Case, low: Tensor, high: Tensor, steps: int) 
     rows = torch.arange(len(low)).repeat_interleave(len(weights))
     a, constant = state.line(weights.repeat(len(low), 1), rows)
     least = constant + state.region.lowest(a, rows)
-    if steps:
-        least = torch.maximum(least, state.lowest(weights.repeat(len(low), 1), rows, steps))
-    failed = (least.unflatten(0, (len(low), -1)) - limits) > SLACK * (1 + limits.abs())
+    failed = least.unflatten(0, (len(low), -1)) > beyond(limits)
     ends = torch.tensor([len(part.limits) for part in case.unsafe]).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
     impossible = torch.stack([failed[:, a:b].any(1) for a, b in zip(starts, ends, strict=True)], 1)
@@ -98,6 +88,11 @@ def _bound(network: Network, case: Case, low: Tensor, high: Tensor, steps: int) 
     steep = (steep + steep.flatten(1).mean(1).reshape(-1, *[1] * (steep.ndim - 1)) + 1e-12) * half
     lowest = (middle.unsqueeze(1) - slopes.sign() * half.unsqueeze(1))[left].flatten(0, 1)
     return left, steep, torch.cat([middle[left], lowest])
+
+
+def beyond(limits: Tensor) -> Tensor:
+    """What a value must be above to fail an inequality for certain."""
+    return limits + SLACK * (1 + limits.abs())
 
 
 def _halved(low: Tensor, high: Tensor, steep: Tensor) -> tuple[Tensor, Tensor]:

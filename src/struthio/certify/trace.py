@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx
@@ -15,6 +15,7 @@ from struthio.certify import operations
 from struthio.certify.lines import Enclosure
 from struthio.certify.network import Network, Node, NotBounded
 from struthio.certify.operations import AFFINE, NONLINEAR, PRODUCTS, RENAMED, absolute, aten
+from struthio.certify.relax import Product
 from struthio.checks import UserError, mode
 from struthio.types import Model
 
@@ -143,10 +144,10 @@ def _read(graph: fx.GraphModule, x: Tensor, live: bool = False) -> Network:
                 args = tree_map(lambda part: x.new_zeros(shapes[part.number]) if isinstance(part, Slot) else part, args)
                 known[step] = _as(step.target(*args, **kwargs), x)
                 continue
-            node = _node(step, args, kwargs, sources, tuple(shapes[source] for source in sources), x)
-            known[step] = Slot(len(nodes))
-            shapes[len(nodes)] = node.shape
-            nodes.append(node)
+            for node in _nodes(step, args, kwargs, sources, tuple(shapes[source] for source in sources), x, len(nodes)):
+                known[step] = Slot(len(nodes))
+                shapes[len(nodes)] = node.shape
+                nodes.append(node)
     raise NotBounded("the model's operations end nowhere.")
 
 
@@ -154,13 +155,37 @@ def _as(value: Any, x: Tensor) -> Any:
     return value.to(x.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
+def _nodes(
+    step: fx.Node,
+    args: Any,
+    kwargs: Any,
+    sources: tuple[int, ...],
+    shapes: tuple[torch.Size, ...],
+    x: Tensor,
+    number: int,
+) -> tuple[Node, ...]:
+    """The operation as one node; the product of two values as two, the first of which puts them side by side."""
+    if step.target is not aten.mul.Tensor or len(sources) != 2:
+        return (_node(step, args, kwargs, sources, shapes, x),)
+    zeros, like = [x.new_zeros(shape) for shape in shapes], x.new_zeros(())
+    pair = Node(step.name, sources, _pair(*zeros).shape, _pair, _pair, None, _pair, (), like, shapes)
+    product = Product()
+    shape = product(_pair(*zeros)).shape
+    return pair, Node(step.name, (number,), shape, relaxation=product, like=like, shapes=(pair.shape,))
+
+
+def _pair(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(a, b), -1)
+
+
 def _node(
     step: fx.Node, args: Any, kwargs: Any, sources: tuple[int, ...], shapes: tuple[torch.Size, ...], x: Tensor
 ) -> Node:
     op: Any = RENAMED.get(step.target, step.target)
     like = x.new_zeros(())
-    if step.name.endswith("_softmax") or "_softmax" in str(step.target):
-        return Node("_softmax", sources, shapes[0], relaxation=_Last(step.target, args[1:], kwargs), shapes=shapes)
+    if op is aten.log.default or "_softmax" in str(op):
+        name = "log" if op is aten.log.default else "softmax"
+        return Node(name, sources, shapes[0], relaxation=_Last(op, args[1:], kwargs), shapes=shapes)
     zeros = [x.new_zeros(shape) for shape in shapes]
     if op in NONLINEAR and len(sources) == 1:
         if op is aten.amax.default:  # one dimension, counted from the end, so that rows may be put before it
@@ -203,7 +228,9 @@ def _call(op: Callable[..., Any], args: Any, kwargs: Any) -> Callable[..., Tenso
 
 @dataclass(frozen=True)
 class _Last:
-    """A softmax, which is only allowed as the last operation."""
+    """A softmax or a logarithm, which are only allowed as the last operations."""
+
+    steepest: ClassVar[float] = 1.0
 
     op: Any
     args: Any
@@ -215,7 +242,7 @@ class _Last:
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Not known."""
-        raise NotBounded("a softmax can only be bounded at the end of a network, where it is left out.")
+        raise _not_last(self.op)
 
     def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
         """Nowhere."""
@@ -223,4 +250,10 @@ class _Last:
 
     def enclose(self, low: Tensor, high: Tensor) -> Enclosure:
         """Not known."""
-        raise NotBounded("a softmax can only be bounded at the end of a network, where it is left out.")
+        raise _not_last(self.op)
+
+
+def _not_last(op: Any) -> NotBounded:
+    return NotBounded(
+        f"{op} has no bounds within a network: a softmax is left out at the end, and so is the logarithm of one."
+    )

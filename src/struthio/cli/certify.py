@@ -44,7 +44,7 @@ class Options:
         Parameter(
             group=ROWS,
             metavar="NAME",
-            help="auto, interval, lipschitz, crown-interval, crown or alpha, from fast and loose to slow and tight.",
+            help="auto, interval, lipschitz, crown-interval, crown, alpha or split, fast and loose to slow and tight.",
         ),
     ] = "auto"
     weights: Annotated[Weights | None, Parameter(group=ROWS)] = None

@@ -1,4 +1,4 @@
-"""`struthio certify NET.onnx PROPERTY.vnnlib`: an attack, bounds, then ever smaller boxes, until the time is up."""
+"""`struthio certify NET.onnx PROPERTY.vnnlib`: an attack, bounds, then halves or cuts, until the time is up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from struthio.attacks import PGD
 from struthio.certify.network import NotBounded
-from struthio.certify.split import Proof, prove
+from struthio.certify.properties import FEW, prove
+from struthio.certify.split import Proof
 from struthio.certify.trace import trace
 from struthio.certify.vnnlib import Case, read_property
 from struthio.checks import UserError, need, positive
@@ -28,7 +29,6 @@ from struthio.models.onnx import OnnxScores, from_onnx
 from struthio.threats import Linf
 from struthio.types import Loss
 
-FEW = 32  # inputs up to which boxes are halved; with more, the time is better spent on attacks
 RESTARTS = 32
 SHOWN = 64  # numbers of a counterexample that are printed
 
@@ -162,7 +162,7 @@ def decide(
 
 
 def _case(model: nn.Module, exact: nn.Module, size: torch.Size, case: Case, until: float) -> Proof:
-    """A short attack, bounds over the whole box, then halves of it or longer attacks while there is time."""
+    """A short attack, a longer one where inputs are many, then a proof, and longer attacks while there is time."""
     low, high = _inside(case)
     unit = Unit(model, low.reshape(1, *size), high.reshape(1, *size)).eval()
 
@@ -171,13 +171,13 @@ def _case(model: nn.Module, exact: nn.Module, size: torch.Size, case: Case, unti
         x = torch.minimum(torch.maximum(x.float(), unit.low), unit.high)
         return bool(case.badness(exact(x)) >= 0)
 
-    found = _attacked(unit, case, confirm, size, 10, 0)
-    if found is not None:
-        return Proof("sat", found)
-    few = case.low.numel() <= FEW
+    for steps in (10,) if case.low.numel() <= FEW else (10, 40):
+        found = _attacked(unit, case, confirm, size, steps, steps)
+        if found is not None:
+            return Proof("sat", found)
     try:
         network = trace(model, unit.place(torch.full((1, *size), 0.5)))
-        proof = prove(network, case, confirm, until, steps=0 if few else 20, most=None if few else 1)
+        proof = prove(network, case, confirm, until)
     except NotBounded as error:
         terminal.note(f"no bounds: {error}")
         proof = Proof("unknown")

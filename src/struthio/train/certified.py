@@ -56,6 +56,23 @@ class Certified(WithThreat):
         if self.warmup + self.ramp > 1:
             raise UserError(f"warmup + ramp is {self.warmup + self.ramp:g}; the whole of training is 1.")
 
+    def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+        """The mean over rows of kappa * CE(z) + (1 - kappa) * CE(worst z), at this moment's radius."""
+        if moment.step == 0:
+            self.threat.check(x)
+        grown = ramped(moment.done, self.warmup, self.ramp)
+        kappa = 1 - grown * (1 - self.kappa)
+        clean = F.cross_entropy(model(x), y) if kappa > 0 else x.new_zeros(())
+        if grown == 0:
+            return clean
+        with torch.autocast(x.device.type, enabled=False):
+            margins = self.margins(prepared(model, Followed, "certified training"), x, y, grown)
+        return kappa * clean + (1 - kappa) * worst_cross_entropy(margins)
+
+    def margins(self, model: Followed, x: Tensor, y: Tensor, grown: float) -> Tensor:
+        """Lower bounds on the logit of each label minus each other [n, classes - 1], at this share of the radius."""
+        raise NotImplementedError
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model with the list of its operations."""
         return Followed(model)
@@ -80,19 +97,9 @@ class IBP(Certified):
         "Gowal, Dvijotham, Stanforth, Bunel, Qin, Uesato, Arandjelovic, Mann, Kohli, 2018, arXiv 1810.12715"
     )
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
-        """The mean of both losses at this moment's radius."""
-        if moment.step == 0:
-            self.threat.check(x)
-        clean = F.cross_entropy(model(x), y)
-        grown = ramped(moment.done, self.warmup, self.ramp)
-        if grown == 0:
-            return clean
-        kappa = 1 - grown * (1 - self.kappa)
-        with torch.autocast(x.device.type, enabled=False):
-            state = enclosed(prepared(model, Followed, "certified training"), x, self.threat, grown, lines=False)
-            margins = _margins(state, y, Bounded.by_intervals)
-        return kappa * clean + (1 - kappa) * worst_cross_entropy(margins)
+    def margins(self, model: Followed, x: Tensor, y: Tensor, grown: float) -> Tensor:
+        """Those of intervals."""
+        return _margins(enclosed(model, x, self.threat, grown, lines=False), y, Bounded.by_intervals)
 
 
 @dataclass(frozen=True)
@@ -122,23 +129,16 @@ class CROWNIBP(Certified):
         if not 0 <= self.beta <= 1:
             raise UserError(f"beta is {self.beta:g}; the weight of lines is in [0, 1].")
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
-        """The mean of both losses at this moment's radius."""
-        if moment.step == 0:
-            self.threat.check(x)
-        grown = ramped(moment.done, self.warmup, self.ramp)
-        kappa, beta = 1 - grown * (1 - self.kappa), 1 - grown * (1 - self.beta)
-        clean = F.cross_entropy(model(x), y) if kappa > 0 else x.new_zeros(())
-        if grown == 0:
-            return clean
+    def margins(self, model: Followed, x: Tensor, y: Tensor, grown: float) -> Tensor:
+        """The weighted mean of both kinds; what has no weight is not computed."""
+        beta = 1 - grown * (1 - self.beta)
+        state = enclosed(model, x, self.threat, grown, lines=beta > 0)
         margins = x.new_zeros(())
-        with torch.autocast(x.device.type, enabled=False):
-            state = enclosed(prepared(model, Followed, "certified training"), x, self.threat, grown, lines=beta > 0)
-            if beta < 1:
-                margins = margins + (1 - beta) * _margins(state, y, Bounded.by_intervals)
-            if beta > 0:
-                margins = margins + beta * _margins(state, y, Bounded.lowest)
-        return kappa * clean + (1 - kappa) * worst_cross_entropy(margins)
+        if beta < 1:
+            margins = margins + (1 - beta) * _margins(state, y, Bounded.by_intervals)
+        if beta > 0:
+            margins = margins + beta * _margins(state, y, Bounded.lowest)
+        return margins
 
 
 class Followed(nn.Module):
@@ -177,7 +177,9 @@ class Followed(nn.Module):
 
 def ramped(done: float, warmup: float, ramp: float) -> float:
     """How far the radius has grown, in [0, 1], when `done` of training lies behind."""
-    return 1.0 if done >= warmup + ramp else max(0.0, (done - warmup) / ramp)
+    if done < warmup:
+        return 0.0
+    return min(1.0, (done - warmup) / ramp) if ramp else 1.0
 
 
 def enclosed(model: Followed, x: Tensor, threat: Threat, grown: float, lines: bool) -> Bounded:
