@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
+from struthio.attacks.minimal.boundary_ball import Ball, Line
 from struthio.attacks.minimal.boundary_step import boundary_step
 from struthio.rows import norm
 
@@ -125,6 +126,29 @@ def fewest_of_all(z, slope, need, radius, low, high):
         least, most = torch.where(short, middle, least), torch.where(short, most, middle)
     fits = ((y @ slope - goal).abs() < 1e-6) & (norm(y - z, 2) <= radius)
     return int(on.sum(1)[fits].min()) if fits.any() else None
+
+
+@pytest.mark.parametrize(("p", "most"), [(1, 40), (2, 15), (math.inf, 40)])
+def test_few_points_are_looked_at(p, most, monkeypatch):
+    """Where the same values move, weight and multiple are found at once: bracketing them one by one takes hundreds."""
+    looks, y = [], Line.y
+    monkeypatch.setattr(Line, "y", lambda line, multiple: looks.append(multiple) or y(line, multiple))
+    boundary_step(*problems(7, n=8, d=300), p)
+    assert 0 < len(looks) <= most
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_a_root_by_sorting_lies_on_the_plane(p):
+    z, b, need, radius, (low, high) = problems(2, d=40)
+    column = torch.ones(N, 1).double()
+    goal = (b * z).sum(1, keepdim=True) + need[:, None]
+    ball = Ball(p, z, b, b.square(), goal, radius[:, None], low, high, 0.1 * column, 0.5 * column)
+    line = ball.at(0.7 * column)
+    least, most = -3 * column, 3 * column
+    below, above = ((b * line.y(end)[0]).sum(1, keepdim=True) for end in (least, most))
+    middle = below + 0.4 * (above - below)
+    root = line._root(least, most, middle - below)
+    torch.testing.assert_close((b * line.y(root)[0]).sum(1, keepdim=True), middle)
 
 
 @pytest.mark.parametrize("p", [0, 1, 2, math.inf])

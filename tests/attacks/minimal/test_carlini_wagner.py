@@ -5,8 +5,10 @@ import torch
 
 import struthio as st
 from struthio.attacks import CarliniWagner
+from struthio.attacks.minimal.carlini_wagner_warm import _balance
 from struthio.attacks.minimal.weight import Weight
-from struthio.testing import small_inputs, small_net
+from struthio.testing import exact_distance, small_inputs, small_net
+from tests.attacks.test_linear import far_from_the_boundary, near_the_boundary
 
 NET, X = small_net(8), small_inputs(4, 8)
 Y = NET(X).argmax(1)
@@ -84,6 +86,45 @@ def test_the_weight_is_searched_a_row_each():
     torch.testing.assert_close(weight.value, torch.tensor([1e-2, 5e-4]))
     weight.tried(torch.tensor([True, False]))
     torch.testing.assert_close(weight.value, torch.tensor([5.5e-3, 7.5e-4]))
+
+
+@pytest.mark.parametrize("c", [1e-6, 1e-3, 1e4])
+def test_warm_rounds_need_no_good_first_c(c):
+    """Near the boundary of a linear model, where rounds that begin anew end at 1.7 times the distance."""
+    model, x, labels = near_the_boundary(2)
+    result = CarliniWagner(steps=60, rounds=5, c=c, warm=True)(model, x, st.Untargeted(labels), st.L2())
+    share = result.size / exact_distance(model, x, labels, 2)
+    assert result.success.all()
+    assert share.min() > 1 - 1e-6
+    assert share.max() < 1.03, share.tolist()
+
+
+def test_warm_rounds_arrive_where_rounds_that_begin_anew_are_too_short():
+    """Rows far from the boundary: thirty steps of a hundredth do not lead there."""
+    model, x, labels = far_from_the_boundary(0)
+    anew, warm = (
+        CarliniWagner(steps=30, rounds=8, warm=warm, patient=True)(model, x, st.Untargeted(labels), st.L2())
+        for warm in (False, True)
+    )
+    assert not anew.success.all()
+    assert warm.success.all()
+    assert (warm.backwards == 240).all()
+    assert (warm.size <= 1.05 * exact_distance(model, x, labels, 2)).all()
+
+
+def test_warm_rounds_treat_rows_alone():
+    attack = CarliniWagner(steps=15, rounds=4, warm=True, kappa=0.1)
+    together = attack(NET, X, GOAL, st.L2())
+    assert (together.score[together.success] >= 0.1 - 1e-6).all()
+    alone = torch.cat([attack(NET, X[[row]], GOAL[torch.tensor([row])], st.L2()).x_adv for row in range(len(X))])
+    torch.testing.assert_close(alone, together.x_adv, rtol=0, atol=1e-9)
+
+
+def test_the_balance_of_length_and_margin():
+    """On the nearest point of a plane at distance d, with the slope u: c = 2 d / |u|."""
+    u = torch.tensor([[3.0, 4.0], [0.0, 2.0]]).double()
+    z = torch.tensor([0.5, 1.5])[:, None] * u / u.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(_balance(z, u), torch.tensor([0.2, 1.5]).double())
 
 
 def test_options_are_checked():

@@ -12,25 +12,38 @@ Y = NET(X).argmax(1)
 GOAL = st.Untargeted(Y)
 
 
+def margin(at, y):
+    out = NET(at)[0]
+    return out[torch.arange(len(out)) != y].amax() - out[y]
+
+
 def ead(x, y, steps, rounds, c, beta):
-    """One input at a time, by autograd: the least L1 of the wins where a slope is taken, and of the last."""
+    """One input at a time, by autograd: the least L1 of the wins where a slope is taken, and of the shrunken points."""
     best, low, high = torch.inf, 0.0, torch.inf
     for _ in range(rounds):
         slack, last, won = x.clone(), x, False
-        for k in range(steps + 1):
-            slack = (slack if k < steps else last).detach().requires_grad_()
-            out = NET(slack)[0]
-            others = out[torch.arange(len(out)) != y].amax()
-            if others > out[y]:
+        for k in range(steps):
+            slack = slack.detach().requires_grad_()
+            ahead_of = margin(slack, y)
+            if ahead_of > 0:
                 best, won = min(best, float((slack - x).abs().sum().detach())), True
-            sum_of_both = (slack - x).square().sum() + c * (out[y] - others).clamp(min=0)
-            ahead = slack - 0.01 * max(1 - k / steps, 0) ** 0.5 * torch.autograd.grad(sum_of_both, slack)[0]
+            sum_of_both = (slack - x).square().sum() + c * (-ahead_of).clamp(min=0)
+            ahead = slack - 0.01 * (1 - k / steps) ** 0.5 * torch.autograd.grad(sum_of_both, slack)[0]
             thin = torch.where(ahead - x > beta, (ahead - beta).clamp(max=1), x)
-            thin = torch.where(ahead - x < -beta, (ahead + beta).clamp(min=0), thin)
+            thin = torch.where(ahead - x < -beta, (ahead + beta).clamp(min=0), thin).detach()
+            if float((thin - x).abs().sum()) < best and margin(thin, y) > 0:
+                best, won = float((thin - x).abs().sum()), True
             slack, last = (thin + k / (k + 3) * (thin - last)).clamp(0, 1), thin
         low, high = (low, min(high, c)) if won else (max(low, c), high)
         c = (low + high) / 2 if high < torch.inf else 10 * c
     return best
+
+
+def test_a_step_costs_at_most_two_forwards_and_a_backward():
+    result = EAD(steps=60, rounds=4, c=0.1, beta=1e-2, patient=True)(NET, X, GOAL, st.L1())
+    assert (result.backwards == 240).all()
+    assert (result.forwards <= 2 * 240 + 1).all()
+    assert (result.forwards < 2 * 240).any(), "shrunken points that are no smaller than a win are not asked about"
 
 
 def test_agrees_with_the_paper():

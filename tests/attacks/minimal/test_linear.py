@@ -22,7 +22,7 @@ OPTIONS = {
     "auto-minimal": {"steps": 150},
     "brendel-bethge": {"steps": 40, "decays": 10},
     ("brendel-bethge", "l0"): {"steps": 40, "radius": 1.0},  # at 0.1 up to 14 values for 1
-    "carlini-wagner": {"c": 0.1},  # from 1e-3 on 1.7 where the boundary is near, and exact where it is far
+    "carlini-wagner": {"warm": True, "rounds": 3},  # rounds that begin anew: 1.7 where the boundary is near
     "carlini-wagner-l0": {"c": 0.1, "largest": 100.0, "step": 0.05, "steps": 100},  # as it is, a minute and no better
     "carlini-wagner-linf": {"c": 0.01, "step": 5e-4, "shrink": 0.97},  # the usual step is half the exact distance
     "ead": {"c": 0.1, "beta": 0.03},  # at 1e-3 the squares count for more: 1.2 to 1.7

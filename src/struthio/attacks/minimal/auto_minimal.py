@@ -17,6 +17,8 @@ from struthio.attacks.minimal.fab import FAB
 from struthio.attacks.minimal.fmn import FMN
 from struthio.attacks.minimal.pdpgd import PDPGD
 from struthio.attacks.minimal.sigma_zero import SigmaZero
+from struthio.attacks.minimal.undo import undo
+from struthio.attacks.task import Task
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator
@@ -25,6 +27,7 @@ from struthio.types import Goal, Threat
 WALKING = {0: 0.0, 1: 0.65, 2: 0.8, math.inf: 0.8}  # by norm, the share of the forwards for walks
 WALK = BrendelBethge(steps=30, decays=7, momentum=0.5, halvings=5)
 LAST = BrendelBethge(steps=60, radius=0.01, decays=8, momentum=0.5, halvings=1)
+UNDOING = 0.06  # in L0, the share of the steps after which hardly a change is undone any more
 BESIDE = 12  # what a walk asks beside its steps: noise until it wins, the way back to the boundary, its end
 CLASSES = 10  # of FAB, each but one a backward
 
@@ -36,7 +39,7 @@ class AutoMinimal(Attack):
     Some follow slopes from x: ALMA and FAB in L2, FMN and PDPGD in L1, FMN and FAB in Linf, sigma-zero and PDPGD in L0.
     They are best where slopes lead to the boundary. What remains goes, but for L0, to short walks of Brendel and Bethge
     along the boundary, each from other noise: they are best where slopes near x vanish or mislead. A last walk goes on
-    from the smallest win.
+    from the smallest win; in L0, where there are no walks, changes of it are undone one by one (`undo`).
 
     Which ones, and their shares, were chosen by the measure of the paper named (AttackBench): the area under the curve
     of success against size, in that of the best of all attacks. On robust digits no member alone comes near it.
@@ -54,8 +57,12 @@ class AutoMinimal(Attack):
         checks.count(self.steps, "steps")
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
-        """The smallest win of all members."""
-        return self.members(float(threat.p)).search(model, x, goal, threat, generator)  # type: ignore[attr-defined]
+        """The smallest win of all members; in L0, what can be undone of it is."""
+        p = float(threat.p)  # type: ignore[attr-defined]
+        best = self.members(p).search(model, x, goal, threat, generator)
+        if p:
+            return best
+        return undo(Task.whole(model, x, goal, threat, generator), best, max(1, int(UNDOING * self.steps)))
 
     def members(self, p: float) -> SmallestOf:
         """What is run in a norm: 0, 1, 2 or infinity. Where there is no room for walks, slopes get all."""
@@ -72,7 +79,7 @@ class AutoMinimal(Attack):
             return max(1, int(share * part * self.steps))
 
         if p == 0:
-            return SigmaZero(steps=steps(0.37)), PDPGD(steps=steps(0.62))
+            return SigmaZero(steps=steps(0.37)), PDPGD(steps=steps(0.62 - UNDOING))
         if p == 1:
             return FMN(steps=steps(0.43)), PDPGD(steps=steps(0.56))
         fab = FAB(steps=max(1, steps(0.9) // (CLASSES - 1)), classes=CLASSES)  # a backward a class: few forwards

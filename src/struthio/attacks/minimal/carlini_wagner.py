@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,6 +11,8 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.minimal.adam import adam, memory
+from struthio.attacks.minimal.carlini_wagner_warm import WarmRounds
+from struthio.attacks.minimal.curve import Curve
 from struthio.attacks.minimal.missing import Missing
 from struthio.attacks.minimal.weight import Weight
 from struthio.attacks.shrink import inside
@@ -20,7 +21,6 @@ from struthio.attacks.task import Task, narrow
 from struthio.gradients import Autograd
 from struthio.meter import Metered
 from struthio.rows import RowGenerator, per_row
-from struthio.threats import Box
 from struthio.types import Goal, Gradient, Threat
 
 TIMES = 10  # how often in a round a row is asked whether it still gets better
@@ -42,6 +42,8 @@ class CarliniWagner(Attack):
         step: the length of a step of Adam.
         bend: at which share of the tanh's height the limits lie; the paper's is 0.999999.
         patient: whether a row goes on to the end of a round, though its sum falls no more.
+        warm: whether rounds go on from the smallest win so far instead of from no change (`carlini_wagner_warm`); a row
+            takes all steps then, few are enough, and the first c hardly matters.
         gradient: how the slope is found.
     """
 
@@ -55,6 +57,7 @@ class CarliniWagner(Attack):
     step: float = 0.01
     bend: float = 0.9
     patient: bool = False
+    warm: bool = False
     gradient: Gradient = field(default_factory=Autograd)
 
     def __post_init__(self) -> None:
@@ -69,8 +72,12 @@ class CarliniWagner(Attack):
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The smallest win of all rounds."""
-        task = Task.whole(model, x, goal, threat, generator)
-        found, weight = Smallest(x), Weight.first(self.c, x)
+        task, found = Task.whole(model, x, goal, threat, generator), Smallest(x)
+        if self.warm:
+            rounds = WarmRounds(self.steps, self.rounds, self.c, self.kappa, self.step, self.gradient)
+            rounds.search(task, Curve.of(task, self.bend), found)
+            return found.inside(x, threat)
+        weight = Weight.first(self.c, x)
         for _ in range(self.rounds):
             weight.tried(self._round(task, weight.value, found))
         return found.inside(x, threat)
@@ -102,50 +109,3 @@ class CarliniWagner(Attack):
         found.offer(task.rows, seen.x_adv, task.threat.size(task.x, seen.x_adv), seen.margin, seen.won)
         slope = 2 * z + per_row(c, z) * seen.slope
         return slope, z.flatten(1).square().sum(1) + c * seen.amount, seen.won
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Inputs between limits as a function of numbers w: middle + half tanh(w) / bend, clipped; w itself without limits.
-
-    Attributes:
-        middle: halfway between the limits.
-        half: half the span of the limits.
-        bend: at which share of the tanh's height the limits lie; None without limits.
-    """
-
-    middle: float | Tensor
-    half: float | Tensor
-    bend: float | None
-
-    @classmethod
-    def of(cls, task: Task, bend: float) -> Curve:
-        """Between the limits of the task's threat."""
-        box = limits(task.threat)
-        if box is None:
-            return cls(0.0, 1.0, None)
-        return cls((box.high + box.low) / 2, (box.high - box.low) / 2, bend)
-
-    def w(self, x: Tensor) -> Tensor:
-        """The w of an input."""
-        return x if self.bend is None else torch.atanh(((x - self.middle) / self.half).clamp(-1, 1) * self.bend)
-
-    def value(self, w: Tensor) -> Tensor:
-        """The input of w."""
-        return w if self.bend is None else self.middle + self.half * torch.tanh(w) / self.bend
-
-    def pace(self, w: Tensor) -> Tensor:
-        """How fast the input moves with w."""
-        return torch.ones_like(w) if self.bend is None else self.half / self.bend * (1 - torch.tanh(w).square())
-
-    def within(self, w: Tensor) -> Tensor:
-        """The nearest w whose input is between the limits: beyond, it would be long in coming back."""
-        return w if self.bend is None else w.clamp(-math.atanh(self.bend), math.atanh(self.bend))
-
-
-def limits(threat: Threat) -> Box | None:
-    """The limits of the ball inside masks and levels."""
-    while hasattr(threat, "threat"):
-        threat = threat.threat
-    box: Box | None = getattr(threat, "box", None)
-    return box

@@ -11,7 +11,8 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.minimal.adam import adam, memory
-from struthio.attacks.minimal.carlini_wagner import TIMES, Curve
+from struthio.attacks.minimal.carlini_wagner import TIMES
+from struthio.attacks.minimal.curve import Curve
 from struthio.attacks.minimal.missing import Missing
 from struthio.attacks.shrink import inside, widest
 from struthio.attacks.smallest import Smallest

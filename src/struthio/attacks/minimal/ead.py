@@ -17,6 +17,7 @@ from struthio.attacks.shrink import inside
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task, narrow
 from struthio.gradients import Autograd
+from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.rows import RowGenerator, norm, per_row
 from struthio.types import Goal, Gradient, State, Threat
@@ -29,8 +30,9 @@ class EAD(Attack):
     """A small change of few values: c max(kappa - margin, 0) + |z|^2 falls while a shrinkage by beta thins z out.
 
     FISTA: a step down the slope, every value beta nearer to 0, then on along the last move (k / (k + 3) of it). The
-    model is asked where the slope is taken, once a step. As in the authors' code the shrinkage stays beta while the
-    steps shorten, so that beta weighs more and more: the charge for |z|_1 is beta / step, which is 0.1 at first.
+    slope is taken ahead; the shrunken point is asked about, too, where it is smaller than all wins before. As in the
+    authors' code the shrinkage stays beta while the steps shorten, so that beta weighs more and more: the charge for
+    |z|_1 is beta / step, which is 0.1 at first.
 
     Args:
         steps: in each round.
@@ -93,7 +95,7 @@ class EAD(Attack):
                 if not len(task):
                     return won
             z, state["last"] = self._step(task, z, slope, state["last"], step)
-        won[task.rows] |= self._look(task, state["last"], state["c"], found)[2]
+            won[task.rows] |= self._try(task, state["last"], found)
         return won
 
     def _step(self, task: Task, z: Tensor, slope: Tensor, last: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -106,10 +108,26 @@ class EAD(Attack):
     def _look(self, task: Task, z: Tensor, c: Tensor, found: Smallest) -> tuple[Tensor, Tensor, Tensor]:
         """The slope of the smooth part of the sum at z, the sum [n], and which rows are won with kappa to spare [n]."""
         seen = Missing.at(task, self.gradient, z, self.kappa)
-        kept = seen.won & task.threat.allows(task.x, seen.x_adv)  # the least by the rule may lie beyond the radius
-        found.offer(task.rows, seen.x_adv, self._size(task, seen.x_adv), seen.margin, kept)
+        self._offer(task, found, seen.x_adv, seen.margin, seen.won)
         cost = elastic(z, self.beta) + c * seen.amount
         return 2 * z + per_row(c, z) * seen.slope, cost, seen.won
+
+    @torch.no_grad()
+    def _try(self, task: Task, thin: Tensor, found: Smallest) -> Tensor:
+        """Which shrunken points are smaller than all wins so far, and win with kappa to spare, [n]."""
+        won = self._size(task, task.see(thin)) < found.size[task.rows]
+        rows = won.nonzero().flatten()
+        if len(rows):
+            task, thin = task[rows], thin[rows]
+            outputs = task.model(task.see(thin))
+            margin = task.goal.score(Margin(), outputs)
+            won[rows] = task.goal.success(outputs) & (margin >= self.kappa)
+            self._offer(task, found, task.see(thin), margin, won[rows])
+        return won
+
+    def _offer(self, task: Task, found: Smallest, x_adv: Tensor, margin: Tensor, won: Tensor) -> None:
+        kept = won & task.threat.allows(task.x, x_adv)  # the least by the rule may lie beyond the radius
+        found.offer(task.rows, x_adv, self._size(task, x_adv), margin, kept)
 
     def _size(self, task: Task, x_adv: Tensor) -> Tensor:
         """By which wins are compared, [n]."""

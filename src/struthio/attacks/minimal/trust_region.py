@@ -11,7 +11,7 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.attacks.base import Attack
-from struthio.attacks.minimal.walls import DUAL, approach, look, nearest_of, offer
+from struthio.attacks.minimal.walls import DUAL, Walls, approach, look, nearest_of, offer
 from struthio.attacks.shrink import inside, norm_of, useful
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task, remaining
@@ -21,6 +21,7 @@ from struthio.types import Goal, Threat
 
 LONGEST = {2.0: 0.05, math.inf: 0.01}  # by norm
 GOOD, BAD = 0.9, 0.5  # shares of the promised gain, above and below which the radius changes
+TURNS = 10  # in the second half, the class is chosen anew after every tenth of the steps
 PAST = 1.02  # by how much a step that would reach the wall is lengthened, to cross it
 
 
@@ -31,7 +32,9 @@ class TrustRegion(Attack):
     Which class is led to is settled once, on the input: that of the nearest wall. A step that gains nearly what its
     slope promised enlarges the radius, one that gains little reduces it (TR Adap). A row that is won is done. One that
     is not after half of the steps goes on with the longest radius: where the slope keeps its promises nowhere, as on
-    hardened networks, the rule would leave it with the shortest, and no number of steps would lead to the wall.
+    hardened networks, the rule would leave it with the shortest, and no number of steps would lead to the wall. From
+    then on the class is chosen anew, too, after every tenth of the steps: the slope to the first may lead to a place
+    from which no way goes on. As published, the first is kept.
 
     Args:
         steps: how many; the authors' programs take 2,000 and 5,000.
@@ -70,9 +73,7 @@ class TrustRegion(Attack):
         whole = task = Task.whole(model, x, goal, threat, generator)
         found, z = Smallest(x), threat.zero(x)
         walls = look(task, z, self.classes - 1)
-        won, place = offer(found, task, z, walls.outputs), nearest_of(walls, norm_of(task))[:, None]
-        classes = place if walls.classes is None else walls.classes.gather(1, place)
-        height, slope, need = _of(walls.heights, place), _of(walls.slopes, place), _of(walls.need(x.dtype), place)
+        won, (classes, height, slope, need) = offer(found, task, z, walls.outputs), _nearest(task, walls)
         radius = torch.full_like(need, self.radius)
         for step in range(self.steps):
             stay = remaining(won)
@@ -80,6 +81,8 @@ class TrustRegion(Attack):
                 break
             task, z, height, slope = task[stay], z[stay], height[stay], slope[stay]
             need, radius, classes = need[stay], radius[stay], classes[stay]
+            if 2 * step >= self.steps and step % max(1, self.steps // TURNS) == 0:
+                classes, height, slope, need = _nearest(task, look(task, z, self.classes - 1))
             ahead, promised = _step(task, z, slope, need, radius)
             there = look(task, ahead, None if walls.classes is None else classes)
             won = offer(found, task, ahead, there.outputs)
@@ -97,6 +100,13 @@ class TrustRegion(Attack):
         longest = LONGEST[p] if self.longest is None else self.longest
         shortest = longest if late else longest / 100
         return (radius * factor.to(radius.dtype)).clamp(shortest, longest)
+
+
+def _nearest(task: Task, walls: Walls) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The nearest wall: the class beyond it [n, 1], its height [n], its slope [n, ...] and its need [n]."""
+    place = nearest_of(walls, norm_of(task))[:, None]
+    classes = place if walls.classes is None else walls.classes.gather(1, place)
+    return classes, _of(walls.heights, place), _of(walls.slopes, place), _of(walls.need(task.x.dtype), place)
 
 
 def _of(values: Tensor, place: Tensor) -> Tensor:
