@@ -50,3 +50,8 @@ def test_models_are_loaded_and_frozen():
         understood({"recipe": {"name": "distillation", "teacher": "zoo:digit"}}, "it")
     with pytest.raises(UserError, match="teacher: it is missing"):
         understood({"recipe": "distillation"}, "it")
+
+
+def test_what_is_no_table_is_told_in_the_words_of_a_recipe_file():
+    with pytest.raises(UserError, match=r"model: text in quotes is needed \(given: 5\)\n  plan: a table of options"):
+        understood({"recipe": "plain", "plan": 4, "model": 5}, "it")

@@ -105,6 +105,24 @@ def test_the_collaborative_term_is_largest_for_heads_that_move_together():
     assert torch.isclose(terms[1] - terms[0], torch.tensor(1.0), atol=1e-4)
 
 
+def test_cmt_crafts_on_its_sources_alone_and_on_itself_without_any():
+    x, y = batch()
+    asked = []
+
+    def source(rows):
+        asked.append(len(rows))
+        return rows.flatten(1)[:, :3]
+
+    heads = CMT(partners=(2, 0, 1)).prepare(net().eval())
+    seen = []
+    heads.model[0].register_forward_hook(lambda *_: seen.append(1))
+    for sources, forwards in (((), 4), ((source, source), 2)):
+        seen.clear()
+        CMT(st.Linf(0.05), partners=(2, 0, 1), sources=sources)(heads, x, y, moment())
+        assert len(seen) == forwards  # the answers that are led away from, a step, and both parts of the loss
+    assert asked == [6, 6]
+
+
 def test_least_confused_gives_each_class_once_and_the_rarest_answers():
     model = nn.Linear(2, 3, bias=False)
     with torch.no_grad():  # three directions; the first two are neighbours

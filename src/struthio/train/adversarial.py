@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from struthio.attacks.ascend import check_finite
@@ -78,6 +79,32 @@ class Adversarial(WithThreat):
     def find(self, model: nn.Module, x: Tensor, goal: Goal, attack: Attack, moment: Moment) -> Tensor:
         """What the attack makes of x at this moment."""
         return adversary(model, x, goal, self.now(x, moment), attack, moment.generator, self.training)
+
+
+@dataclass(frozen=True)
+class Halves(Adversarial):
+    """alpha J(x, y) + (1 - alpha) J(x_adv, y); each half is a forward of its own, so that batch-norm never mixes them.
+
+    Args:
+        alpha: the weight of the clean half, in [0, 1); 0 leaves it out.
+
+    Raises:
+        UserError: for an alpha outside [0, 1).
+    """
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.alpha < 1:
+            raise UserError(f"alpha is {self.alpha:g}; the clean half has a weight in [0, 1).")
+
+    def on(self, model: Model, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """The weighted mean of both halves."""
+        adversarial = F.cross_entropy(model(x_adv), y)
+        if self.alpha == 0:
+            return adversarial
+        return self.alpha * F.cross_entropy(model(x), y) + (1 - self.alpha) * adversarial
 
 
 @torch.no_grad()

@@ -30,15 +30,16 @@ class CMT(WithThreat):
     F is the network's own last layer; G is a second one on the same features, which learns e(y), the class that y is
     least confused with (`least_confused` finds them). An adversary that moves F to another class breaks the pair
     unless it moves G too, which `Pairs` notices. The paper's collaborative term could not be read. Ours is a choice: it
-    asks for slopes of J_F and J_G at the clean inputs that have nothing in common, so that a step against one head does
-    not serve against the other. That legal pairs can be aimed at like any class is plain; nothing here hides it.
+    asks for slopes of J_F and J_G, at clean and at adversarial inputs, that have nothing in common, so that a step
+    against one head does not serve against the other. That legal pairs can be aimed at like any class is plain; nothing
+    here hides it.
 
     Args:
         partners: e, the partner of each class; none is its own, and each is best given once.
         weight: of the collaborative term. Without it G, on the features of F, learns F under other names, and pairs
             stay legal.
-        sources: networks trained before, on which adversarial inputs are crafted as in `EnsembleAT`; the paper's are
-            from black boxes.
+        sources: networks trained before, on which adversarial inputs are crafted, since the paper's are from black
+            boxes; each batch draws one of them. Without any they are crafted on the network that is being trained.
         attack: how they are crafted.
 
     Raises:
@@ -67,12 +68,11 @@ class CMT(WithThreat):
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The loss of both heads on clean and adversarial inputs, and the term between them."""
         heads = prepared(model, TwoHeads, "CMT")
-        x_adv = crafted(heads, self.sources, x, self.now(x, moment), self.attack, moment.generator)
-        x = x.detach().requires_grad_()
-        clean, adversarial = _losses(heads, x, y), _losses(heads, x_adv, y)
-        both = torch.stack([*clean, *adversarial]).mean()
-        f, g = (torch.autograd.grad(loss, x, create_graph=True)[0].flatten(1) for loss in clean)
-        return both + self.weight * F.cosine_similarity(f, g, 1, 1e-12).square().mean()
+        first, *others = self.sources or (heads,)
+        x_adv = crafted(first, tuple(others), x, self.now(x, moment), self.attack, moment.generator)
+        losses, terms = zip(*(_parts(heads, part, y) for part in (x, x_adv)), strict=True)
+        total: Tensor = torch.stack(losses).mean() + self.weight * torch.stack(terms).mean()
+        return total
 
 
 class TwoHeads(nn.Module):
@@ -171,7 +171,10 @@ def check_partners(partners: Sequence[int]) -> None:
             )
 
 
-def _losses(heads: TwoHeads, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The cross-entropy of both heads."""
+def _parts(heads: TwoHeads, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy of both heads, and the mean cos^2 between the slopes of the two."""
+    x = x.detach().requires_grad_()
     first, second = heads.heads(x)
-    return F.cross_entropy(first, y), F.cross_entropy(second, heads.partners[y])
+    losses = F.cross_entropy(first, y), F.cross_entropy(second, heads.partners[y])
+    f, g = (torch.autograd.grad(loss, x, create_graph=True)[0].flatten(1) for loss in losses)
+    return torch.stack(losses).mean(), F.cosine_similarity(f, g, 1, 1e-12).square().mean()

@@ -17,6 +17,7 @@ from struthio.data.digits import digits
 from struthio.goals import Untargeted
 from struthio.rows import RowGenerator
 from struthio.threats import Linf
+from struthio.train.batches import moved
 from struthio.zoo.digits import DigitsCNN
 
 Perturb = Callable[[DigitsCNN, Tensor, Tensor, int, Tensor], Tensor]
@@ -62,11 +63,7 @@ def train(name: str, seed: int = 0, batch: int = 50) -> DigitsCNN:
 
 def shifted(x: Tensor, most: int = 1) -> Tensor:
     """Each picture moved by up to `most` pixels, black coming in."""
-    wide = F.pad(x, (most,) * 4)
-    down, right = torch.randint(2 * most + 1, (2, len(x), 1, 1))
-    lines = torch.arange(28).reshape(1, 28, 1) + down
-    columns = torch.arange(28).reshape(1, 1, 28) + right
-    return wide[torch.arange(len(x)).reshape(-1, 1, 1), 0, lines, columns].unsqueeze(1)
+    return moved(x, torch.randint(2 * most + 1, (2, len(x))).T, most)
 
 
 def accuracies(model: DigitsCNN) -> tuple[float, float]:

@@ -6,24 +6,22 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from struthio import checks
 from struthio.attacks import FGSM
 from struthio.attacks.base import Attack, no_trace
-from struthio.checks import UserError
 from struthio.goals import Drift
 from struthio.put_back import in_mode
 from struthio.rows import RowGenerator
-from struthio.train.adversarial import Adversarial
+from struthio.train.adversarial import Halves
 from struthio.train.adversary import adversary
 from struthio.train.recipe import Moment
 from struthio.types import Model, Threat
 
 
 @dataclass(frozen=True)
-class EnsembleAT(Adversarial):
+class EnsembleAT(Halves):
     """alpha J(x, y) + (1 - alpha) J(x_adv, y), x_adv crafted on a source drawn anew for each batch.
 
     Sources are the network that is being trained and others that were trained before, which stay as they are, with
@@ -45,13 +43,10 @@ class EnsembleAT(Adversarial):
     paper: ClassVar[str] = "Tramer, Kurakin, Papernot, Goodfellow, Boneh, McDaniel, 2018, arXiv 1705.07204"
 
     sources: tuple[Model, ...] = ()
-    alpha: float = 0.5
     attack: Attack = field(default_factory=FGSM)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.alpha < 1:
-            raise UserError(f"alpha is {self.alpha:g}; the clean part has a weight in [0, 1).")
         for source in self.sources:
             checks.mode(source)
 
@@ -59,16 +54,9 @@ class EnsembleAT(Adversarial):
         """What the attack makes of the batch on this moment's source."""
         return crafted(model, self.sources, x, self.now(x, moment), self.attack, moment.generator, self.training)
 
-    def on(self, model: Model, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The weighted mean of both parts."""
-        adversarial = F.cross_entropy(model(x_adv), y)
-        if self.alpha == 0:
-            return adversarial
-        return self.alpha * F.cross_entropy(model(x), y) + (1 - self.alpha) * adversarial
-
 
 def crafted(
-    model: nn.Module,
+    model: Model,
     sources: tuple[Model, ...],
     x: Tensor,
     threat: Threat,

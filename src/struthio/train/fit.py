@@ -214,7 +214,7 @@ def result(job: Job, training: Training, keeper: Keeper) -> Trained:
 
 def diverged(loss: float, epoch: int, step: int, rows: Tensor) -> Diverged:
     """What is said of a loss that is no number."""
-    some = ", ".join(map(str, rows[:8].tolist())) + (", ..." if len(rows) > 8 else "")
+    some = ", ".join(map(str, rows[:8].tolist())) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
     error = Diverged(
         f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}, on the rows {some}. The step was not taken, and "
         "the last checkpoint is whole. Most likely the rate is too high: lower lr, add a warmup, or cut the gradients "

@@ -154,7 +154,7 @@ class Reader:
             return f"{where}: there is no such key. {near_misses(place[-1], self.keys[place[:-1]], 'keys')}"
         if error["type"] == "missing":
             return f"{where}: it is missing, and it is needed."
-        said = str(error["msg"]).removeprefix("Value error, ")
+        said = PLAINLY.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
         given = error["input"] if isinstance(error["input"], (str, int, float, bool)) else None
         shown = "" if given is None or str(given) in said else f" (given: {json.dumps(given)})"
         return f"{where}: {said}{shown}"
@@ -227,4 +227,5 @@ def _raising(error: UserError, table: Table) -> Callable[[Any], Any]:
     return refuse
 
 
+PLAINLY = {"model_type": "a table of options is needed", "string_type": "text in quotes is needed"}  # for pydantic's
 CONVERTERS: dict[Any, Callable[[Any], Any]] = {Threat: _threat, Loss: _loss, float: _number}
