@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         KWinners,
         MedianFilter,
         NearestNeighbours,
+        NonLocalMeans,
         Passes,
         Reformer,
         ResizeAndPad,
@@ -151,8 +152,8 @@ _HOMES = {
     "struthio.data": "load_data",
     "struthio.defenses": (
         "HGD MODEF RBF RSE SAP BitDepth Course Defense DefenseGAN DenoisingAutoencoder DropoutAtInference Ensemble "
-        "FeatureSqueezing GaussianNoise Jpeg KWinners MedianFilter NearestNeighbours Passes Reformer ResizeAndPad "
-        "Thermometer TotalVariation defended"
+        "FeatureSqueezing GaussianNoise Jpeg KWinners MedianFilter NearestNeighbours NonLocalMeans Passes Reformer "
+        "ResizeAndPad Thermometer TotalVariation defended"
     ),
     "struthio.detectors": "Detector Guarded",
     "struthio.explain": "TransferMatrix transfer_matrix",
@@ -263,6 +264,7 @@ __all__ = [
     "MedianFilter",
     "Metered",
     "NearestNeighbours",
+    "NonLocalMeans",
     "Normalize",
     "OutputDiversified",
     "PartialNES",

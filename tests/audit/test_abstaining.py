@@ -13,6 +13,7 @@ from struthio.audit.doubts.probe import probe
 from struthio.audit.setting import UNNOTICED, settle
 from struthio.cli.batch import _labels
 from struthio.detectors import Detector, Guarded
+from struthio.detectors.squeezing import SqueezingGap
 from struthio.goals import against
 from struthio.rows import RowGenerator
 
@@ -163,3 +164,25 @@ def test_the_probe_scores_what_the_attack_wants(rows):
     assert bool((score[4:] < 0).all())  # right by its classes
     assert asked.few(3).abstains
     assert not probe(model.model, x, labels, st.Linf(EPS), RowGenerator.seeded(0, torch.arange(N))).abstains
+
+
+def test_where_answers_are_compared_all_of_them_are_attacked_at_once():
+    """A gap to rounding asks the network twice; a height asks it nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 4)).double().eval()
+    x = torch.rand(8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gap = SqueezingGap([st.BitDepth(1)]).fit(net, x, net(x).argmax(1))
+    gap.threshold.fill_(0.5)
+    height = Height().double()
+    for detector, expected in ((gap, True), (height, False)):
+        guarded = Guarded(net, detector)
+        y = net(x).argmax(1)
+        parts = settle(guarded, x, y, st.Linf(EPS), level="quick", certify="none").suite
+        names = [part.name for part in parts]
+        assert ("every view" in names) == expected
+        if expected:
+            attack = parts[names.index("every view")].attack.attack
+            assert attack.answers == 2
+            assert isinstance(attack.held.detector.squeezers[0], st.BitDepth)  # whose slope is zero
+            assert not isinstance(attack.source.detector.squeezers[0], st.BitDepth)

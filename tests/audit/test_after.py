@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import struthio as st
-from struthio.audit.doubts import from_curve, from_radii, from_wins, reconsider
+from struthio.audit.doubts import from_answers, from_curve, from_radii, from_wins, reconsider
 from struthio.audit.judge import majority
 from tests.audit import masked
 
@@ -25,6 +25,13 @@ def test_who_won(wins, rows, expected):
     found = list(from_wins(wins, ACCESS, rows))
     assert [doubt.name for doubt in found] == expected
     assert all(str(sum(count for part, count in wins.items() if part != "apgd")) in doubt.evidence for doubt in found)
+
+
+def test_labels_by_other_numbers():
+    (doubt,) = from_answers({(0, 1): 30, (1, 0): 30}, ["cat", "dog"])
+    assert doubt.name == "other-numbering"
+    assert "0 ('cat') is answered 1" in doubt.evidence
+    assert not list(from_answers({(0, 0): 30, (1, 0): 30}))
 
 
 @pytest.mark.parametrize(

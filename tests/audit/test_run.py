@@ -2,21 +2,24 @@
 
 import itertools
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 import struthio as st
-from struthio.audit import Store, summarise
-from struthio.audit.job import agreed
-from struthio.audit.run import Progress
+from struthio.audit import Store, run, summarise
+from struthio.audit.job import Job, agreed
+from struthio.audit.run import Hand, Progress, _sendable
 from struthio.audit.setting import settle
+from struthio.models.single import AskedInSingle
 from struthio.testing import linear_model, small_inputs
 
 
@@ -187,6 +190,23 @@ def test_workers_find_the_same(helped):
     assert "transfer from Linear 1" in found.verdict.wins
 
 
+def test_what_was_agreed_is_sent_to_workers(monkeypatch):
+    """They examine the model themselves only where something in the setting stays behind."""
+    given = job()
+    setting = given.setting(given.threats["linf:0.03"])
+    assert _sendable(setting) is setting
+    assert _sendable(replace(setting, attacked=lambda x: x)) is None
+
+    def examined(*_):
+        raise Stopped
+
+    monkeypatch.setattr(Job, "setting", examined)
+    hand = Hand(given, "linf:0.03", (), setting, False)
+    assert callable(pickle.loads(pickle.dumps(hand))())
+    with pytest.raises(Stopped):
+        replace(hand, setting=None)()
+
+
 @pytest.mark.parametrize(
     ("change", "word"), [({"seed": 1}, "seed"), ({"rows": 30}, "rows"), ({"threats": "linf:0.02"}, "threats")]
 )
@@ -263,8 +283,10 @@ def test_odd_rows():
         job(model=Linear().eval().double())
     with pytest.raises(st.UserError, match="each of the first 16 rows: .* the scores hold NaN"):
         job(model=lambda x: MODEL(x) * torch.nan)
-    half = job(x=X.bfloat16(), model=Linear().eval().bfloat16())
-    assert half.description(None)["first_rows"] != job().description(None)["first_rows"]
+    with pytest.raises(st.UserError, match=r"keeps its rows in single precision.*Give x\.float\(\)"):
+        job(x=X.bfloat16(), model=Linear().eval().bfloat16())
+    half = job(model=AskedInSingle(Linear().eval().bfloat16(), torch.bfloat16))
+    assert half.description(None)["weights"] != job().description(None)["weights"]
 
 
 def test_what_is_no_model_is_refused():
@@ -291,6 +313,16 @@ def test_rows_on_which_the_model_fails_are_told_and_the_others_go_on():
     assert (found.count.failed, found.count.rows) == (2, 6)
     with pytest.raises(st.UserError, match="each of the first .* cannot digest this"):
         st.audit(Picky(X).eval(), (X, LABELS), "linf:0.03")
+
+
+def test_a_model_that_fails_in_the_last_look_is_audited_to_the_end(monkeypatch):
+    def look(model, *_, **options):
+        return model(X[9:10])
+
+    monkeypatch.setattr(run, "reconsider", look)
+    found = st.audit(Picky(X[9:10]).eval(), (X[:4], LABELS[:4]), "linf:0.005", level="quick", certify="none").verdict
+    assert (found.count.rows, found.count.failed) == (4, 0)
+    assert found.log[-1] == "Not all doubts could be looked for at the end: ZeroDivisionError: cannot digest this"
 
 
 def test_without_labels_the_models_own_answers_are_said_to_stand_for_them():

@@ -5,6 +5,7 @@ import torch
 
 from struthio.defenses.training import Course
 from struthio.detectors import Detector
+from struthio.detectors.any_of import AnyOf
 from struthio.detectors.binary import BinaryInput, BinaryLayer
 from struthio.detectors.consistency import Consistency
 from struthio.detectors.dropout import DropoutUncertainty
@@ -22,6 +23,7 @@ QUICK = {
     "discriminator": lambda: Discriminator(epochs=3, width=32),
     "reconstruction-error": lambda: ReconstructionError(4, (4,), 0.05, Course(6, 32, 0.02)),
     "reconstruction-divergence": lambda: ReconstructionDivergence(1, (4,), 0.05, Course(4, 32, 0.02)),
+    "any-of": lambda: AnyOf([ReconstructionError(4, (4,), 0.05, Course(6, 32, 0.02)), PCATail()]),
     "consistency": lambda: Consistency(passes=5),
     "dropout-uncertainty": lambda: DropoutUncertainty(passes=5),
     "kernel-density": lambda: KernelDensity(passes=5),

@@ -1,6 +1,7 @@
 """Defences before a model: what they do to pictures, beside independent references, and their stand-ins."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -78,6 +79,45 @@ def test_the_median_is_scipys(size):
 def test_a_median_larger_than_the_picture():
     with pytest.raises(st.UserError, match="9 x 9"):
         st.MedianFilter(9)(small_inputs(1, side=8))
+
+
+def by_loops(x, window, patch, strength):
+    """Non-local means as they are printed, pixel by pixel, on one picture [c, h, w]."""
+    reach, half, (_, height, width) = window // 2, patch // 2, x.shape
+    mirror = lambda i, side: side - 1 - abs(side - 1 - abs(i))  # noqa: E731
+
+    def around(i, j):
+        ticks = range(-half, half + 1)
+        return torch.stack([x[:, mirror(i + a, height), mirror(j + b, width)] for a in ticks for b in ticks])
+
+    out = torch.empty_like(x)
+    for i, j in itertools.product(range(height), range(width)):
+        near = list(itertools.product(range(i - reach, i + reach + 1), range(j - reach, j + reach + 1)))
+        weights = torch.stack([(-(around(i, j) - around(*at)).square().mean() / strength**2).exp() for at in near])
+        values = torch.stack([x[:, mirror(a, height), mirror(b, width)] for a, b in near])
+        out[:, i, j] = (weights[:, None] * values).sum(0) / weights.sum()
+    return out
+
+
+def test_non_local_means_pixel_by_pixel():
+    x = small_inputs(2, side=5)
+    expected = torch.stack([by_loops(picture, 3, 3, 0.2) for picture in x])
+    torch.testing.assert_close(st.NonLocalMeans(3, 3, 0.2)(x), expected)
+
+
+def test_non_local_means_keep_what_is_flat_and_blur_what_is_all_alike():
+    """With a weight of one for everything they are the mean of the window; with none for others, the picture."""
+    x = small_inputs(2, side=7)
+    torch.testing.assert_close(st.NonLocalMeans(5, 3, 1e-3)(x), x)
+    mean = nn.functional.avg_pool2d(nn.functional.pad(x, (2, 2, 2, 2), mode="reflect"), 5, 1)
+    torch.testing.assert_close(st.NonLocalMeans(5, 3, 1e3)(x), mean, rtol=1e-4, atol=1e-5)
+
+
+def test_non_local_means_say_what_they_need():
+    with pytest.raises(st.UserError, match="window is 4"):
+        st.NonLocalMeans(window=4)
+    with pytest.raises(st.UserError, match="sides of at least 7"):
+        st.NonLocalMeans()(small_inputs(1, side=6))
 
 
 def test_squeezing_is_both_in_turn():
@@ -175,7 +215,15 @@ def test_a_flat_picture_is_filled_in_exactly():
 
 @pytest.mark.parametrize(
     "defense",
-    [st.Jpeg(30), st.BitDepth(2), st.MedianFilter(3), st.TotalVariation(), st.FeatureSqueezing(), st.ResizeAndPad()],
+    [
+        st.Jpeg(30),
+        st.BitDepth(2),
+        st.MedianFilter(3),
+        st.TotalVariation(),
+        st.FeatureSqueezing(),
+        st.ResizeAndPad(),
+        st.NonLocalMeans(5),
+    ],
     ids=lambda defense: type(defense).__name__,
 )
 def test_pictures_stay_pictures(defense):

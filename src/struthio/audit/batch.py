@@ -22,6 +22,7 @@ from struthio.rows import RowGenerator
 
 NOBODY, CLEAN, FAILED = -1, -2, -3  # in Findings.by
 HANDFUL = 8  # rows that are proved together
+FEW = 4  # rows that a part gets at least: where hardly any stand, sparing one of them saves nothing
 Bars = tuple[float, ...]  # for each part, the margin from which on a row that still stands gets it
 Say = Callable[[str], None]
 
@@ -126,8 +127,8 @@ class _Batch:
     def _circles(self, number: int, part: Part) -> Iterator[Tensor]:
         """The rows that this part gets, of those that still stand: all that are near enough to the border.
 
-        Where it is not known yet how near that is, the part's share of them; and as many again, farther out, as long as
-        one of the outermost quarter fell. How far that was is remembered.
+        Where it is not known yet how near that is, the part's share of them, a few at least; and as many again, farther
+        out, as long as one of the outermost quarter fell. How far that was is remembered.
         """
         stand = self.found.held.nonzero().flatten()
         if self.given is not None and part.share < 1:
@@ -138,12 +139,12 @@ class _Batch:
             return
         margins, order = self.found.margin[stand].sort(descending=True, stable=True)
         tried = 0
-        for some in stand[order].split(math.ceil(part.share * len(stand))):
+        for some in stand[order].split(max(FEW, math.ceil(part.share * len(stand)))):
             tried += len(some)
             yield some.sort().values
             if not bool(self.found.fell[some[3 * len(some) // 4 :]].any()):
                 break
-        self.bars.append(float(margins[tried - 1]))
+        self.bars.append(float(margins[tried - 1]) if tried < len(stand) else -math.inf)  # no row was too far
 
     def _attack(self, attack: Attack, rows: Tensor, number: int) -> None:
         """Run one attack on some rows, judge what it found, and keep what is better."""

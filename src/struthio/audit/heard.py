@@ -24,7 +24,7 @@ class Heard:
     """A model whose own errors come out as Refused."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model, self.abstains = model, abstains(model)
         if hasattr(model, "original"):
             self.original = Heard(model.original)
             self.tolerance = getattr(model, "tolerance", math.inf)

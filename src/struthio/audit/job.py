@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from struthio import checks
 from struthio._version import __version__
 from struthio.attacks.suites import LEVELS
 from struthio.audit.asked import rows_and_labels, threats_by_name
+from struthio.audit.chance import repeated
 from struthio.audit.heard import answers, classes
 from struthio.audit.repair.stand_ins import Instead
 from struthio.audit.setting import Setting, settle
@@ -24,6 +26,7 @@ from struthio.checks import UserError
 from struthio.data import Samples
 from struthio.describe import describe
 from struthio.detectors.guarded import Guarded
+from struthio.rows import RowGenerator
 from struthio.types import Model, Threat
 
 VALUES = 4_000_000  # input values at once, so that a batch of photographs fits into memory
@@ -75,7 +78,10 @@ class Job:
         x = x.to(self.device)
         for threat in self.threats.values():
             _within(threat, ids, x)
-        return ids, x, answers(self.model, x, False).clamp(min=0) if labels is None else labels.to(x.device)
+        if labels is not None:
+            return ids, x, labels.to(x.device)
+        with self._repeated(ids):
+            return ids, x, answers(self.model, x, False).clamp(min=0)
 
     @property
     def device(self) -> torch.device:
@@ -89,6 +95,13 @@ class Job:
 
     def setting(self, threat: Threat, channels_last: bool | None = None) -> Setting:
         """Examine the model, repair what is in the way, choose the attacks; the same every time."""
+        with self._repeated(torch.arange(1)):
+            return self._setting(threat, channels_last)
+
+    def _repeated(self, ids: Tensor) -> AbstractContextManager[None]:
+        return repeated(RowGenerator.seeded(self.seed, ids))
+
+    def _setting(self, threat: Threat, channels_last: bool | None) -> Setting:
         ids, x, labels = (part[: 4 * FEW] for part in self.batch(0))
         said = labels[:0]
         while len(said) < len(x) and int((said == labels[: len(said)]).sum()) < FEW:

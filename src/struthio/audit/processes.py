@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
@@ -33,7 +35,7 @@ class Processes:
 
         self.size, self._build = size, Parcel.pack(build)
         self._devices = _devices(torch.cuda.device_count())
-        self._context = multiprocessing.get_context("spawn")  # a fork of a process with threads or CUDA may hang
+        self._context = _context()
         self._threads = max(1, torch.get_num_threads() // size)
         self._members: dict[Connection, tuple[BaseProcess, int]] = {}
 
@@ -83,6 +85,28 @@ class Processes:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
+def get_ready() -> None:
+    """Begin to load torch for workers to come, where they will share it; without waiting."""
+    _context()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes are started: never as forks of this one, which may hang where it has threads or CUDA.
+
+    Each is the fork of one that has loaded torch and this package, and done nothing else, so that this is paid for
+    once; with CUDA, which reads its environment early, and where there are no such forks, each loads all by itself.
+    """
+    import torch
+
+    if "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["struthio.audit.run"])
+        with _deaf(), suppress(ChildProcessError):  # a fork of a process that has such a server cannot have another
+            forkserver.ensure_running()
+            return context
+    return multiprocessing.get_context("spawn")
+
+
 def _work(pipe: Connection, build: Parcel, threads: int, device: str | None) -> None:
     """The life of a worker: begin, then answer what comes through the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to answer
@@ -117,7 +141,7 @@ def _devices(count: int) -> list[str | None]:
 
 
 def _take_share(threads: int, device: str | None) -> None:
-    """Before torch is loaded, which reads both; a script that was read again may have loaded it already."""
+    """Before torch is loaded, which reads both; where it is loaded already, it is told."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device

@@ -44,6 +44,15 @@ def spread(
     return shared_out(lambda: _processes(build, size or 1), tasks)
 
 
+def expect(workers: int | str | None) -> None:
+    """Refuse workers that cannot be meant, and begin to load what processes of this machine will need."""
+    size, address = meant(workers)
+    if address is None and size != 1:
+        from struthio.audit.processes import get_ready
+
+        get_ready()
+
+
 def meant(workers: int | str | None) -> tuple[int | None, str | None]:
     """How many workers (None: as many as there is room for), and the address of a cluster ("" for one of our own).
 

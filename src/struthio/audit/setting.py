@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from struthio.attacks.base import Attack
-from struthio.attacks.minimal.fab import FAB, FABT
-from struthio.attacks.minimal.fmn import FMN
-from struthio.attacks.minimal.sigma_zero import SigmaZero
-from struthio.attacks.suites import Part, Suite, suite
+from struthio.attacks.suites import Suite
+from struthio.audit.chosen import chosen
 from struthio.audit.doubts import Doubt, examine
+from struthio.audit.doubts.probe import probe
 from struthio.audit.repair import Adapted, adapt
 from struthio.audit.repair.stand_ins import Instead
 from struthio.audit.surrogates import Surrogates, transfer_parts
@@ -24,7 +23,6 @@ from struthio.models import prepare
 from struthio.rows import RowGenerator
 from struthio.types import Model, Threat
 
-LADDER_STEPS = {"quick": 30, "standard": 100, "thorough": 300, "standard-aa": 0}
 UNNOTICED = (
     "The model may abstain. A clean row on which it does counts as not right; an adversarial row falls only where it "
     "is wrong and not flagged, and every attack works on both margins jointly."
@@ -106,28 +104,23 @@ def settle(
     """
     rows = RowGenerator.seeded(seed, torch.arange(len(x)) if ids is None else ids)
     doubts = examine(model, x, labels, threat, rows)
-    chosen = suite(level, threat)
-    ladder = _ladder(level, threat)
     if not repair or level == "standard-aa":
         log = ("Nothing was repaired, as asked.",) if doubts else ()
         adapted = Adapted(model, model, log=log, doubts=doubts)
     else:
         adapted = adapt(model, x, labels, threat, doubts, rows, stand_ins)
-    if adapted.queries and not any(part.queries for part in chosen):
-        chosen += tuple(part for part in suite("standard", threat) if part.queries)
     unnoticed = abstains(adapted.judge)
     if unnoticed:
-        chosen, adapted = _unnoticed(chosen, threat), replace(adapted, log=(*adapted.log, UNNOTICED))
-    fitted = tuple(_fitted(part, adapted) for part in chosen)
-    if surrogates:
-        fitted = _after_slopes(fitted, transfer_parts(surrogates, x, threat, level))
+        adapted = replace(adapted, log=(*adapted.log, UNNOTICED))
+    transfers = transfer_parts(surrogates, x, threat, level) if surrogates else ()
+    parts, ladder = chosen(level, adapted, probe(adapted.judge, x, labels, threat, rows), transfers)
     return Setting(
         judge=adapted.judge,
         attacked=prepare(adapted.model, x, channels_last=channels_last) if adapted.draws == 1 else adapted.model,
         exact=adapted.model is model and adapted.draws == 1,
         threat=threat,
-        suite=fitted,
-        ladder=None if ladder is None else adapted.fit(ladder),
+        suite=parts,
+        ladder=ladder,
         ladder_rows=LADDER_ROWS[level],
         draws=adapted.draws,
         certify="none" if certify == "auto" and not _bounded(threat, x) else certify,
@@ -145,39 +138,3 @@ def _bounded(threat: Threat, x: Tensor) -> bool:
     except UserError:
         return False
     return True
-
-
-def _fitted(part: Part, adapted: Adapted) -> Part:
-    """The part as it fits the model; where slopes cannot be trusted, queries go to every row that is left."""
-    if adapted.queries and part.queries:
-        return replace(part, attack=adapted.fit(part.blind or part.attack), share=1.0)
-    return replace(part, attack=adapted.fit(part.attack))
-
-
-def _after_slopes(parts: Suite, transfers: Suite) -> Suite:
-    """The suite with transfers after the attacks by slope and before those by queries, which cost far more."""
-    slopes = tuple(part for part in parts if part.access == "gradients")
-    return (*slopes, *transfers, *(part for part in parts if part.access != "gradients"))
-
-
-def _unnoticed(parts: Suite, threat: Threat) -> Suite:
-    """The suite against a model that abstains.
-
-    Steps that shrink find the narrow place between two walls where steps along the ball leap from one to the other, so
-    FMN comes first. Targeted FAB knows the wall to one class alone; FAB takes the joint margin for its wall.
-    """
-    fab = tuple(
-        replace(part, name="fab", attack=FAB(part.attack.steps, restarts=5)) if isinstance(part.attack, FABT) else part
-        for part in parts
-    )
-    shrinks = getattr(threat, "norm", None) in FMN.norms
-    return (Part("fmn", FMN(100)), *fab) if shrinks else fab
-
-
-def _ladder(level: str, threat: Threat) -> Attack | None:
-    steps, norm = LADDER_STEPS[level], getattr(threat, "norm", None)
-    if not steps:
-        return None
-    if norm == "l0":
-        return SigmaZero(steps)
-    return FMN(steps) if norm in ("linf", "l2", "l1") else None

@@ -41,7 +41,7 @@ class Options:
     ] = "standard"
     count: Annotated[Count | None, Parameter(group=WHAT)] = None
     certify: Annotated[
-        str, Parameter(group=WHAT, metavar="NAME", help="How rows are proved to hold: auto, none, interval, crown, ...")
+        str, Parameter(group=WHAT, metavar="NAME", help="How rows are proved to hold: auto, none, crown, split, ...")
     ] = "auto"
     defense: Annotated[Defenses, Parameter(group=WHAT)] = ()
     stand_in: Annotated[

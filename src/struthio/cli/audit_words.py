@@ -56,9 +56,13 @@ def _facts(verdict: Verdict) -> list[tuple[str, str, str]]:
 
 
 def _bounds(found: Audit | Verdict) -> list[tuple[str, str, str]]:
+    tried = [found] if isinstance(found, Verdict) else found.threats.values()
+    proved = _beside(found.at_least) + ", proved"
+    if not any(verdict.certify != "none" and verdict.draws == 1 for verdict in tried):
+        proved = "nothing was tried to be proved"
     return [
         ("robust accuracy", f"at most {percent(found.at_most.share)}", _beside(found.at_most) + ", attacked"),
-        ("", f"at least {percent(found.at_least.share)}", _beside(found.at_least) + ", proved"),
+        ("", f"at least {percent(found.at_least.share)}", proved),
     ]
 
 

@@ -15,6 +15,7 @@ from struthio.defenses.median import MedianFilter
 from struthio.defenses.modef import MODEF
 from struthio.defenses.nearest import NearestNeighbours
 from struthio.defenses.noise import GaussianNoise
+from struthio.defenses.non_local_means import NonLocalMeans
 from struthio.defenses.rbf import RBF
 from struthio.defenses.registry import DEFENSES, defended, defense_class
 from struthio.defenses.resize_pad import ResizeAndPad
@@ -45,6 +46,7 @@ __all__ = [
     "KWinners",
     "MedianFilter",
     "NearestNeighbours",
+    "NonLocalMeans",
     "Passes",
     "Readout",
     "Reformer",

@@ -37,6 +37,12 @@ class BitDepth(Defense):
         """X itself."""
         return x
 
+    def piece(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest values that fall on the same levels as x, a hair inside."""
+        steps = 2**self.bits - 1
+        level, half = (x * steps).round(), 0.5 - 1e-6
+        return (level - half) / steps, (level + half) / steps
+
     def extra_repr(self) -> str:
         """The options, for printing."""
         return f"bits={self.bits}"

@@ -15,6 +15,7 @@ DEFENSES: dict[str, str] = {
     "jpeg": "struthio.defenses.jpeg:Jpeg",
     "bit-depth": "struthio.defenses.bit_depth:BitDepth",
     "median": "struthio.defenses.median:MedianFilter",
+    "non-local-means": "struthio.defenses.non_local_means:NonLocalMeans",
     "total-variation": "struthio.defenses.total_variation:TotalVariation",
     "squeezing": "struthio.defenses.squeezing:FeatureSqueezing",
     "thermometer": "struthio.defenses.thermometer:Thermometer",

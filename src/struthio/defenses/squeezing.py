@@ -16,8 +16,8 @@ class FeatureSqueezing(Defense):
 
     Xu, Evans, Qi, 2018, arXiv 1704.01155, whose best on MNIST are 1 bit and a window of 2 x 2. There the answers to
     squeezed pictures are compared with that to the picture itself, which is a detector; here the squeezed picture is
-    what the model sees. He, Wei, Chen, Carlini, Song, 2017, arXiv 1706.04701, break both. Non-local means, the third
-    squeezer of the paper, is left out.
+    what the model sees. He, Wei, Chen, Carlini, Song, 2017, arXiv 1706.04701, break both. The third
+    squeezer of the paper is `NonLocalMeans`.
 
     Args:
         bits: of each value.

@@ -175,6 +175,10 @@ class Detector(Fitted):
         """Its own parts, without the model."""
         return [part for name, part in self.named_children() if name != "model"]
 
+    def of_model(self, name: str) -> bool:
+        """Whether a value of the state, by its name, is the model's, which is not stored."""
+        return name.startswith("model.")
+
     def save(self, path: Path | str) -> None:
         """Store what was learnt, the threshold too, and not the model, as a safetensors file.
 
@@ -182,7 +186,7 @@ class Detector(Fitted):
         """
         from safetensors.torch import save_file
 
-        state = {name: value.contiguous() for name, value in self.state_dict().items() if not _of_model(name)}
+        state = {name: value.contiguous() for name, value in self.state_dict().items() if not self.of_model(name)}
         about = {"detector": type(self).__name__, "layers": json.dumps(self.layers), "shape": json.dumps(self.shape)}
         with replacing(path) as beside:
             save_file(state, beside, metadata=about)
@@ -208,18 +212,15 @@ class Detector(Fitted):
             raise UserError(f"{path} holds the state of {about.get('detector')}, not of {type(self).__name__}.")
         self.layers, self.shape = tuple(json.loads(about["layers"])), tuple(json.loads(about["shape"]))
         self.build(model)
-        learnt = [value for name, value in state.items() if "." in name and value.is_floating_point()]
+        own = {name: value for name, value in state.items() if not name.endswith(("threshold", "spread"))}
+        learnt = [value for name, value in own.items() if "." in name and value.is_floating_point()]
         for part in self._own() if learnt else ():
             part.to(learnt[0].dtype)
         try:
             missing, unknown = self.load_state_dict(state, strict=False)
         except RuntimeError as error:
             raise UserError(f"{path} does not fit; was it made with other options? {error}") from None
-        lost = [*(name for name in missing if not _of_model(name)), *unknown]
+        lost = [*(name for name in missing if not self.of_model(name)), *unknown]
         if lost:
             raise UserError(f"{path} does not fit in {', '.join(lost[:3])}; was it made with other options?")
         return self
-
-
-def _of_model(name: str) -> bool:
-    return name.startswith("model.")

@@ -20,6 +20,7 @@ DETECTORS: dict[str, str] = {
     "discriminator": "struthio.detectors.gan:Discriminator",
     "reconstruction-error": "struthio.detectors.magnet:ReconstructionError",
     "reconstruction-divergence": "struthio.detectors.magnet:ReconstructionDivergence",
+    "any-of": "struthio.detectors.any_of:AnyOf",
 }
 
 

@@ -29,6 +29,7 @@ class SqueezingGap(Detector):
         chosen = [BitDepth(1), MedianFilter(2)] if squeezers is None else list(squeezers)
         if not chosen:
             raise UserError("no squeezer was given; at least one is needed.")
+        self.gap = Gap()
         self.squeezers = nn.ModuleList([one if isinstance(one, nn.Module) else _Module(one) for one in chosen])
 
     def _fit(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor) -> None:
@@ -36,9 +37,25 @@ class SqueezingGap(Detector):
 
     def score(self, x: Tensor) -> Tensor:
         """The largest gap, [n], between 0 and 2."""
-        plain = self.inside(x).softmax(1)
-        gaps = [(plain - self.inside(squeeze(x)).softmax(1)).abs().sum(1) for squeeze in self.squeezers]
-        return torch.stack(gaps).amax(0)
+        largest: Tensor = self.gap(torch.stack([self.inside(x), *(self.inside(s(x)) for s in self.squeezers)]))
+        return largest
+
+
+class Gap(nn.Module):
+    """The largest L1 distance between the softmax of the first answer and those of the others.
+
+    It is flat where two answers are sure of different classes. Divergences, which are not, stand in for its slope.
+    """
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Logits [answers, n, classes] to distances [n]."""
+        first, *others = answers.softmax(2)
+        return torch.stack([(first - other).abs().sum(1) for other in others]).amax(0)
+
+    def stand_in(self, answers: Tensor) -> Tensor:
+        """The sum of KL(p | q) + KL(q | p) between the first answer p and each of the others q, [n]."""
+        first, *others = answers.log_softmax(2)
+        return torch.stack([((first.exp() - other.exp()) * (first - other)).sum(1) for other in others]).sum(0)
 
 
 class _Module(nn.Module):

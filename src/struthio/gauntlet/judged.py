@@ -7,10 +7,14 @@ from typing import Any, cast
 
 from torch import nn
 
+from struthio.defenses.training import Course
+from struthio.detectors.any_of import AnyOf
 from struthio.detectors.guarded import Guarded
+from struthio.detectors.magnet import ReconstructionError
 from struthio.detectors.registry import detector_class
 from struthio.gauntlet.around import ATHALYE
 from struthio.gauntlet.bits import out_of_reach
+from struthio.gauntlet.learned import reformed
 from struthio.gauntlet.networks import plain
 from struthio.gauntlet.row import Known, Row
 from struthio.gauntlet.workshop import Workshop
@@ -28,6 +32,13 @@ def behind(name: str, **options: Any) -> Callable[[Workshop], nn.Module]:
 def alone(model: nn.Module) -> nn.Module:
     """The network without its detector: what an attacker sees who does not know of it."""
     return cast(Guarded, model).model
+
+
+def reformed_and_judged(shop: Workshop) -> nn.Module:
+    """MagNet: the reformer before the network, and two reconstruction errors around both."""
+    course = Course(6, lr=3e-3, seed=shop.seed)
+    parts = ReconstructionError(2.0, (8, "average", 8), course=course), ReconstructionError(1.0, (8,), course=course)
+    return shop.guarded("magnet", AnyOf(parts), reformed(shop), Linf(0.25))
 
 
 def _row(
@@ -49,6 +60,14 @@ JUDGED: dict[str, Row] = {
         "the gap to squeezed inputs",
         known=Known(None, "weak", "He et al., 2017, arXiv 1706.04701"),
         beyond=out_of_reach,
+    ),
+    "magnet-whole": Row(
+        "MagNet: its reformer, and two detectors as one",
+        reformed_and_judged,
+        AnyOf.paper,
+        Known(0.01, "MNIST, by transfer", "Carlini, Wagner, 2017, arXiv 1711.08478"),
+        threat="linf:0.25",
+        seen=alone,
     ),
     "lid": _row("lid", "local intrinsic dimension", known=Known(0.05, "CIFAR-10, Linf 0.031", ATHALYE)),
     "mahalanobis": _row("mahalanobis", "Mahalanobis distance", known=Known(None, "no break was read", "")),

@@ -110,11 +110,11 @@ def prepare(
             plain = _frozen(model)
             reference = _outputs(plain, x)
             again = _outputs(plain if model.training else model, x)
+            if _difference(again, reference) > tolerance:
+                return Prepared(model, notes=("used as given: two passes differ, so the model is random",))
+            best = _improve(model, plain, x, reference, channels_last, compile, autocast, tolerance)
         except Exception as error:  # a model that resists is no reason to stop an attack
             return Prepared(model, notes=(f"used as given: it cannot be copied and run ({_first_line(error)})",))
-        if _difference(again, reference) > tolerance:
-            return Prepared(model, notes=("used as given: two passes differ, so the model is random",))
-        best = _improve(model, plain, x, reference, channels_last, compile, autocast, tolerance)
         best.tolerance = tolerance
         return best
 

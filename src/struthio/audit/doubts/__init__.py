@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from struthio.audit.doubts.after import from_curve, from_radii, from_wins, reconsider
+from struthio.audit.doubts.after import from_answers, from_curve, from_radii, from_wins, reconsider
 from struthio.audit.doubts.before import examine
 from struthio.audit.doubts.kinds import KINDS, Doubt
 
-__all__ = ["KINDS", "Doubt", "examine", "from_curve", "from_radii", "from_wins", "reconsider"]
+__all__ = ["KINDS", "Doubt", "examine", "from_answers", "from_curve", "from_radii", "from_wins", "reconsider"]

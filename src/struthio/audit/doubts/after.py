@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from itertools import pairwise
@@ -13,9 +13,11 @@ from torch import Tensor
 from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
 from struthio.audit.doubts.kinds import Doubt
+from struthio.audit.doubts.precision import beyond_rounding
 from struthio.audit.doubts.probe import Probe, probe
 from struthio.audit.doubts.slopes import slopes
 from struthio.audit.judge import majority
+from struthio.data.numbering import in_words, renumbered
 from struthio.goals import abstains
 from struthio.gradients import Autograd, Averaged
 from struthio.rows import RowGenerator, as_generator
@@ -39,6 +41,8 @@ def from_wins(wins: Mapping[str, int], access: Mapping[str, str], rows: int) -> 
         access: from the name of each part to "gradients", "scores", "labels" or "transfer".
         rows: how many rows were attacked.
     """
+    if next((kind for kind in access.values() if kind != "transfer"), None) != "gradients":
+        return  # a model without gradient is asked first
     for name, kinds in (("queries-win", ("scores", "labels")), ("transfer-wins", ("transfer",))):
         winners = {part: count for part, count in wins.items() if count and access[part] in kinds}
         count = sum(winners.values())
@@ -48,6 +52,23 @@ def from_wins(wins: Mapping[str, int], access: Mapping[str, str], rows: int) -> 
                 f"{count} of {rows} rows fell to {' and '.join(winners)} after attacks by slope had failed on them.",
                 numbers={"rows": count, "share": count / rows},
             )
+
+
+def from_answers(answers: Mapping[tuple[int, int], int], names: Sequence[str] | None = None) -> Iterator[Doubt]:
+    """Doubts from how often each label was answered each class, on clean rows.
+
+    Args:
+        answers: counts by (label, class).
+        names: of the labels, where the data has some.
+    """
+    other = renumbered(answers)
+    if other:
+        yield Doubt(
+            "other-numbering",
+            f"With another numbering most clean rows would be right: {in_words(other, names)}. Renumber the one or the "
+            "other, and audit anew.",
+            numbers={"labels": len(other)},
+        )
 
 
 def from_curve(curve: Mapping[float, float], rows: int) -> Iterator[Doubt]:
@@ -159,7 +180,7 @@ class _Held:
     def slopes(self) -> Iterator[Doubt]:
         """The slopes of the rows that held may be bad where those of all rows together are not."""
         if isinstance(getattr(self.attack, "gradient", Autograd()), (Autograd, Averaged)):
-            yield from slopes(self.asked)
+            yield from beyond_rounding(slopes, self.asked)
 
     def noise(self) -> Iterator[Doubt]:
         """The best of many random steps of the whole radius."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
 from struthio.audit.doubts.kinds import Doubt
-from struthio.audit.doubts.probe import Probe, SoftMargin, soft_margin
+from struthio.audit.doubts.probe import Probe, SoftMargin, apart, soft_margin
 from struthio.models import declared_random
 from struthio.models.contract import looks_like_probabilities
 from struthio.types import Model
 
 CHANGING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 ROUNDING = 1e-3  # of the spread of a row's scores: kernels differ by some 1e-6, half precision by 1e-3
+SAME = 1e-6  # of the spread: rounding in another order
 DRAWS = 8
 FEW = 8  # rows, of which each draw is asked; all rows are asked twice
 JUMP = 0.1  # the threshold of indicator I2, arXiv 2106.09947
@@ -37,6 +39,40 @@ def in_training(model: Model) -> list[str]:
     return [name for name, part in parts if part.training and isinstance(part, CHANGING) and getattr(part, "p", 1) > 0]
 
 
+def constant(probe: Probe) -> Iterator[Doubt]:
+    """The same scores for all rows, for noise of the radius and for whatever else is allowed without a radius.
+
+    Labels alone are no scores: rows of one class, and noise, may well get the same.
+    """
+    if looks_like_labels(probe.clean) or not _same(probe.clean, probe.clean[:1]):
+        return
+    widest = probe.threat.farthest(probe.x)
+    free = replace(probe, threat=probe.threat.at(widest.where(widest.isfinite(), 100 * _radius(probe))))
+    for draw in range(DRAWS):
+        some = free if draw else probe
+        if not _same(probe.ask(probe.threat.apply(probe.x, some.nearby(1.0, 150 + draw)), draw), probe.clean[:1]):
+            return
+    yield Doubt(
+        "constant-answers",
+        f"{len(probe.x)} rows, and {DRAWS * len(probe.x)} random inputs, all got the same scores: those of class "
+        f"{int(probe.clean[0].argmax())}.",
+        numbers={"inputs": (DRAWS + 1) * len(probe.x)},
+    )
+
+
+def looks_like_labels(outputs: Tensor) -> bool:
+    """Whether every row gives 1 to a class and 0 to all others."""
+    return bool(((outputs == 0) | (outputs == 1)).all()) and bool((outputs.sum(1) == 1).all())
+
+
+def _same(answers: Tensor, others: Tensor) -> bool:
+    return not bool((apart(answers, others.expand_as(answers)) > SAME).any())
+
+
+def _radius(probe: Probe) -> Tensor:
+    return torch.as_tensor(probe.threat.eps, dtype=probe.x.dtype, device=probe.x.device)
+
+
 def randomness(probe: Probe) -> Iterator[Doubt]:
     """The same batch asked twice, and a few of its rows more often; all of them as often, where chance shows."""
     few = probe.few(min(FEW, -(-len(probe.x) // 2)))
@@ -47,18 +83,18 @@ def randomness(probe: Probe) -> Iterator[Doubt]:
         or any(_differ(alone, few.ask(few.x, draw)) for draw in range(1, DRAWS))
     ):
         answers = torch.stack([probe.clean, *(probe.ask(probe.x, draw) for draw in range(1, DRAWS))])
-        moved = _apart(answers, answers[:1]).amax(0)
+        moved = apart(answers, answers[:1]).amax(0)
         classes = answers.argmax(2)
         flips = float((classes != classes[0]).any(0).float().mean())
         yield Doubt(
             "random-outputs",
             f"Asked {DRAWS} times, {float((moved > ROUNDING).float().mean()):.0%} of the rows got different scores, by "
-            f"{float(moved.median()):.2g} of their spread, and {flips:.0%} different classes.",
+            f"{float(moved.median()):.2g} of their spread, and {flips:.0%} different classes.{_elsewhere(probe)}",
             numbers={"moved": float(moved.median()), "flips": flips, "draws": DRAWS},
         )
         return
     if len(probe.x) > 1:
-        moved = _apart(alone, probe.clean[: len(alone)])
+        moved = apart(alone, probe.clean[: len(alone)])
         share, most = float((moved > ROUNDING).float().mean()), float(moved.max())
         if share > 0:
             yield Doubt(
@@ -69,14 +105,18 @@ def randomness(probe: Probe) -> Iterator[Doubt]:
             )
 
 
-def _apart(answers: Tensor, others: Tensor) -> Tensor:
-    """The largest difference of each row's scores, as a share of their spread."""
-    spread = (others.amax(-1) - others.amin(-1)).clamp(min=1e-12)
-    return (answers - others).abs().amax(-1) / spread
+def _elsewhere(probe: Probe) -> str:
+    """What has to be said of chance that no seed reaches."""
+    if not _differ(probe.clean, probe.ask(probe.x)):
+        return ""
+    return (
+        " No seed repeats it: it does not come from the global random numbers of torch, NumPy or Python. So no figure "
+        "here will come out the same again to the last bit, and a folder cannot tell this model from another."
+    )
 
 
 def _differ(answers: Tensor, others: Tensor) -> bool:
-    return bool((_apart(answers, others) > ROUNDING).any())
+    return bool((apart(answers, others) > ROUNDING).any())
 
 
 def scale(probe: Probe) -> Iterator[Doubt]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from struthio.attacks.base import no_trace
 from struthio.audit.doubts import answers, parts, slopes
 from struthio.audit.doubts.kinds import Doubt
+from struthio.audit.doubts.precision import beyond_rounding
 from struthio.audit.doubts.probe import probe, untouched
 from struthio.rows import RowGenerator, as_generator
 from struthio.types import Model, Threat
@@ -32,6 +33,9 @@ def examine(
     """
     rows = as_generator(generator, x)
     asked = probe(model, x, labels, threat, rows)
-    tests = (answers.training_mode, answers.randomness, answers.scale, answers.noise, slopes.slopes, parts.parts)
+    tests = (answers.randomness, answers.scale, answers.noise, slopes.slopes, parts.parts)
     with untouched(model), no_trace(rows):
-        return tuple(doubt for test in tests for doubt in test(asked))
+        first = (*answers.training_mode(asked), *answers.constant(asked))
+        if any(doubt.name == "constant-answers" for doubt in first):
+            return first  # there is no slope to be looked at
+        return (*first, *(doubt for test in tests for doubt in beyond_rounding(test, asked)))

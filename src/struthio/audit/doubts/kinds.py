@@ -33,6 +33,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "There are few classes",
         "The scale-free losses of strong attacks compare three or four classes and cannot be used.",
     ),
+    "constant-answers": (
+        "The model gives every input the same answer",
+        "What does not depend on the input cannot be changed by it: rows stand because nothing is told apart.",
+    ),
     "unstable-answers": (
         "The answers jump under the smallest noise",
         "The slope at one point says nothing about the next, so attacks by slope look weaker than they could be.",
@@ -41,6 +45,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Random noise makes the model more accurate",
         "Clean inputs are treated worse than noisy ones: labels, preprocessing or the range of the input are likely "
         "wrong, or a defence disturbs them.",
+    ),
+    "other-numbering": (
+        "Data and model seem to number the classes differently",
+        "Rows that the model knows count as mistaken, so clean and robust accuracy are both far too low.",
     ),
     # What the slopes say.
     "no-gradient": (

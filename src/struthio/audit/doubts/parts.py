@@ -139,9 +139,16 @@ def _kept(
     if slope is None:
         return 0.0
     predicted, real = float((slope * (moved - seen)).sum()), float(d.square().sum())
-    if real == 0 or not torch.allclose(again, answer, rtol=1e-3, atol=1e-5 * float(answer.abs().max())):
+    if real == 0 or not _alike(again.detach(), answer):
         return None
     return predicted / real if isfinite(predicted) else 0.0
+
+
+def _alike(again: Tensor, answer: Tensor) -> bool:
+    """Whether a part answers alone as it does in the model, which may compute in a coarser format (autocast)."""
+    coarse = max((torch.finfo(one.dtype) for one in (again, answer)), key=lambda one: one.eps)
+    rounding = max(1e-5, coarse.eps) * float(answer.abs().max())
+    return torch.allclose(again.double(), answer.double(), rtol=1e-3, atol=rounding)
 
 
 def parts(probe: Probe) -> Iterator[Doubt]:

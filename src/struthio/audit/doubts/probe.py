@@ -10,10 +10,11 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from struthio.attacks.base import no_trace
 from struthio.attacks.stream import out_of_memory
+from struthio.audit.chance import repeated
 from struthio.goals import Evade, Untargeted, abstains, against
 from struthio.gradients import Autograd, NoGradient
+from struthio.meter import ask
 from struthio.models.contract import looks_like_probabilities
 from struthio.rows import RowGenerator, Rows, norm, per_row
 from struthio.types import Model, Threat
@@ -67,14 +68,14 @@ class Probe:
     @torch.no_grad()
     def ask(self, x: Tensor, draw: int = 0) -> Tensor:
         """The outputs; equal draws give a random model equal random numbers."""
-        with no_trace(self.generator.fold(draw)):
-            return self.model(x)
+        with repeated(self.generator.fold(draw)):
+            return ask(self.model, x)
 
     def slope(self, z: Tensor, draw: int = 0) -> Tensor | None:
         """The slope of the soft margin at z, or None where no gradient arrives."""
         see, score = partial(self.threat.apply, self.x), partial(self.goal.score, SoftMargin())
         try:
-            with no_trace(self.generator.fold(draw)):
+            with repeated(self.generator.fold(draw)):
                 return Autograd()(self.model, see, z, score, self.generator)[0]
         except (NoGradient, RuntimeError) as error:  # what a part refuses that leaves torch is no gradient, too
             if out_of_memory(error):
@@ -130,6 +131,12 @@ class SoftMargin:
     def toward(self, outputs: Tensor, targets: Tensor, labels: Tensor | None = None) -> Tensor:
         """The soft margin of the target, with its sign turned, [n]."""
         return -soft_margin(outputs, targets)
+
+
+def apart(answers: Tensor, others: Tensor) -> Tensor:
+    """The largest difference of each row's scores, as a share of their spread."""
+    spread = (others.amax(-1) - others.amin(-1)).clamp(min=1e-12)
+    return (answers - others).abs().amax(-1) / spread
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

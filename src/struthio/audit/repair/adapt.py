@@ -12,6 +12,7 @@ from struthio.attacks.base import no_trace
 from struthio.audit.doubts.answers import in_training, saturated
 from struthio.audit.doubts.kinds import Doubt
 from struthio.audit.doubts.parts import blind_parts
+from struthio.audit.doubts.precision import beyond_rounding
 from struthio.audit.doubts.probe import Probe, probe, untouched
 from struthio.audit.doubts.slopes import slopes
 from struthio.audit.repair.adapted import Adapted
@@ -69,16 +70,23 @@ class _Repair:
     def run(self, stand_ins: dict[str, Instead]) -> Adapted:
         self._settle()
         judge = self.model
+        if "constant-answers" in self.doubts:
+            self._done("A few questions are put about each row, and nothing more is tried.", "constant-answers")
+            return self._adapted(judge)
         self._stand_in(stand_ins)
         self._rescale()
         if self.doubts:
             self._find_slope()
-            reached, x_adv = self._try(self.gradient)
+            if "random-outputs" in self.doubts or not self.queries:
+                reached, x_adv = self._try(self.gradient)
+                self.queries |= reached <= by_chance(self.asked)
             if "random-outputs" in self.doubts:
                 self._vote(x_adv)
-            self.queries |= reached <= by_chance(self.asked)
             if self.queries:
                 self._done("Slopes are not to be relied on, so attacks by queries are run on every row.", *self.doubts)
+        return self._adapted(judge)
+
+    def _adapted(self, judge: Model) -> Adapted:
         doubts = tuple(self.doubts.values())
         return Adapted(self.model, judge, self.gradient, self.loss, self.draws, self.queries, tuple(self.log), doubts)
 
@@ -133,7 +141,7 @@ class _Repair:
     def _find_slope(self) -> None:
         """Look at the slopes of the repaired model again, and mend what is left."""
         twin = replace(self.asked, model=self.model)
-        left = {doubt.name for doubt in slopes(twin)}
+        left = {doubt.name for doubt in beyond_rounding(slopes, twin)}
         if "no-gradient" in left:
             self.gradient = Estimated(sigma=0.1 * self._length())
             self.queries = True

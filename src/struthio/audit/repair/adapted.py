@@ -36,6 +36,11 @@ class Adapted:
     log: tuple[str, ...] = ()
     doubts: tuple[Doubt, ...] = ()
 
+    @property
+    def doubted(self) -> set[str]:
+        """The names of the doubts."""
+        return {doubt.name for doubt in self.doubts}
+
     def fit(self, attack: Any) -> Any:
         """The attack, and every attack inside it, with this gradient, and this loss in place of the cross-entropy.
 
