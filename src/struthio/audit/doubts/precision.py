@@ -14,7 +14,6 @@ from struthio.attacks.stream import out_of_memory
 from struthio.audit.doubts.kinds import Doubt
 from struthio.audit.doubts.probe import Probe, apart
 from struthio.models.single import HALVES
-from struthio.models.single import HALVES
 
 LOWERING = (Tensor.half, Tensor.bfloat16)
 ROUNDED = {  # what rounding to half precision can look like
