@@ -8,12 +8,14 @@ import torch
 from struthio.certify import smooth
 from struthio.certify.relax import Clamp, Greatest, Leaky, Product
 
-OPERATIONS = [
-    Clamp(0.0, math.inf), Clamp(0.0, 6.0), Clamp(-1.0, 1.0), Clamp(-math.inf, 0.5), Clamp(0.3, 0.8), Leaky(0.2),
-    Leaky(1.0), smooth.SIGMOID, smooth.TANH, smooth.SILU, smooth.MISH, smooth.HARDSWISH, smooth.HARDSIGMOID,
-    smooth.gelu(), smooth.gelu("tanh"), smooth.elu(), smooth.elu(0.5), smooth.elu(1.7, 1.05), smooth.elu(-0.4),
-    smooth.softplus(2.0),
-]  # fmt: skip
+OPERATIONS = {
+    "relu": Clamp(0.0, math.inf), "relu6": Clamp(0.0, 6.0), "hardtanh": Clamp(-1.0, 1.0), "narrow": Clamp(0.3, 0.8),
+    "from above": Clamp(-math.inf, 0.5), "leaky": Leaky(0.2), "identity": Leaky(1.0), "sigmoid": smooth.SIGMOID,
+    "tanh": smooth.TANH, "silu": smooth.SILU, "mish": smooth.MISH, "hardswish": smooth.HARDSWISH,
+    "hardsigmoid": smooth.HARDSIGMOID, "gelu": smooth.gelu(), "gelu by tanh": smooth.gelu("tanh"), "elu": smooth.elu(),
+    "elu low": smooth.elu(0.5), "selu": smooth.elu(1.7, 1.05), "elu upward": smooth.elu(-0.4),
+    "softplus": smooth.softplus(2.0),
+}  # fmt: skip
 
 
 def intervals(count):
@@ -25,7 +27,7 @@ def intervals(count):
     return middle - half, middle + half
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_lines_enclose(operation):
     low, high = intervals(600)
     lines, rows = operation.enclose(low, high), torch.arange(600)
@@ -44,7 +46,7 @@ def test_lines_enclose(operation):
                 assert bool((bound <= sign * value.flatten() + 1e-9).all()), (share, sign)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_lines_touch_where_nothing_is_uncertain(operation):
     low, high = intervals(600)
     sure = ~operation.uncertain(low, high).flatten()
