@@ -40,7 +40,7 @@ BY_NAME: dict[str, tuple[Any, ...]] = {
     "gradient": (Autograd(), Scaled(copies=2)),
     "first": (0.2,),
     "radius": (0.1, 0.01),
-    "step": (0.3,),
+    "step": (0.3, 0.1),
     "steps": (3, 9, 1),
     "start": (torch.zeros(()), torch.ones(()), OutputDiversified()),
     "after": (FGSM(),),
