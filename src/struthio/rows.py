@@ -93,6 +93,11 @@ class RowGenerator:
     def __getitem__(self, rows: Rows) -> RowGenerator:
         return RowGenerator(self.keys[rows], self.draws)
 
+    @property
+    def seed(self) -> int:
+        """A number that follows from the first row's, to seed the global generators with."""
+        return int(self.keys[0]) & (2**62 - 1)
+
     def fold(self, tag: int) -> RowGenerator:
         """An independent stream for the same rows, named by a number."""
         return RowGenerator(_mix(self.keys + _signed((tag + 1) * 0x632BE59BD9B4E019)))

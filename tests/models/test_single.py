@@ -60,3 +60,10 @@ def test_an_audit_says_how_it_takes_such_a_model():
         st.audit(net, (x, y), "linf:0.25")
     found = st.audit(AskedInSingle(net, torch.float16), (x, y), "linf:0.25", level="quick", certify="none")
     assert found.at_most.count == 0
+
+
+def test_the_parts_of_the_model_keep_their_modes():
+    net = nn.Sequential(linear().half(), nn.Dropout()).eval()
+    net[1].train()
+    asked = AskedInSingle(net, torch.float16)
+    assert (asked.training, net.training, net[1].training) == (False, False, True)

@@ -152,5 +152,5 @@ def _refuted(fast: Metered, x_adv: Tensor, goal: Goal, outputs: Tensor, toleranc
 @contextmanager
 def no_trace(generator: RowGenerator) -> Iterator[None]:
     """Leave torch's global random state as it was; a model that draws from it gets numbers that the generator sets."""
-    with seeded(int(generator.keys[0]) & (2**62 - 1)):
+    with seeded(generator.seed):
         yield

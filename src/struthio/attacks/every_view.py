@@ -21,8 +21,9 @@ from struthio.threats import Box
 from struthio.threats.balls import Ball
 from struthio.types import Goal, Loss, Threat
 
-FOOLING = tuple((10, size) for size in (1.0, 0.6, 0.35, 0.18, 0.07, 0.02))  # steps, and their size as a share of eps
-AGREEING = tuple((20, size) for size in (0.17, 0.08, 0.03, 0.01))
+Plan = tuple[tuple[int, float], ...]  # steps, and their size as a share of eps
+FOOLING: Plan = tuple((10, size) for size in (1.0, 0.6, 0.35, 0.18, 0.07, 0.02))
+AGREEING: Plan = tuple((20, size) for size in (0.17, 0.08, 0.03, 0.01))
 RULE = Momentum(0.75)
 
 
@@ -107,21 +108,18 @@ class EveryView(Attack):
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The best point within the piece to which the first search came."""
         inner = goal.goal if isinstance(goal, Evade) else goal
-        views, first, z = model.over(Answers(self.source)), Every(inner, self.answers), threat.zero(x)
-        for steps, size in FOOLING:
-            found = ascend(
-                views, x, first, threat, generator, steps=steps, step=size, loss=Margin(), start=z, rule=RULE,
-                keep="best",
-            )  # fmt: skip
-            z = found - x
-        within, held = _within(threat, pieces(self.held, x + z)), model.over(self.held)
-        for steps, size in AGREEING:
-            found = ascend(
-                held, x, goal, within, generator, steps=steps, step=size, loss=LogitGap(), start=z, rule=RULE,
-                keep="best",
-            )  # fmt: skip
-            z = found - x
-        return found
+
+        def follow(asked: Metered, start: Tensor, goal: Goal, threat: Threat, loss: Loss, plan: Plan) -> Tensor:
+            for steps, size in plan:
+                start = ascend(
+                    asked, x, goal, threat, generator, steps=steps, step=size, loss=loss, start=start - x, rule=RULE,
+                    keep="best",
+                )  # fmt: skip
+            return start
+
+        fooled = follow(model.over(Answers(self.source)), x, Every(inner, self.answers), threat, Margin(), FOOLING)
+        within = _within(threat, pieces(self.held, fooled))
+        return follow(model.over(self.held), fooled, goal, within, LogitGap(), AGREEING)
 
 
 def for_guarded(given: nn.Module, source: nn.Module, x: Tensor) -> EveryView | None:

@@ -13,5 +13,5 @@ from struthio.rows import RowGenerator
 @contextmanager
 def repeated(generator: RowGenerator) -> Iterator[None]:
     """The global random numbers of torch, NumPy and Python as the rows set them, for a while."""
-    with no_trace(generator), seeded_elsewhere(int(generator.keys[0]) & (2**62 - 1)):
+    with no_trace(generator), seeded_elsewhere(generator.seed):
         yield

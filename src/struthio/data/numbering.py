@@ -19,16 +19,17 @@ def renumbered(answers: Mapping[tuple[int, int], int]) -> dict[int, int]:
         The labels that are answered by another number; {} where labels and classes agree, or where no other numbering
         explains the answers: two labels answered alike, one label alone, few rows, many kinds of answers.
     """
+    by_label: dict[int, dict[int, int]] = {}
+    for (label, answer), count in sorted(answers.items()):
+        by_label.setdefault(label, {})[answer] = count
+    if any(sum(counts.values()) < ROWS for counts in by_label.values()):
+        return {}
     rows = sum(answers.values())
-    right = sum(count for (label, answer), count in answers.items() if label == answer)
-    usual: dict[int, int] = {}
-    fits = 0
-    for label in sorted({label for label, _ in answers}):
-        counts = {answer: count for (of, answer), count in answers.items() if of == label}
-        usual[label] = max(counts, key=lambda answer: (counts[answer], answer == label))
-        if sum(counts.values()) < ROWS:
-            return {}
-        fits += counts[usual[label]]
+    right = sum(counts.get(label, 0) for label, counts in by_label.items())
+    usual = {
+        label: max(counts, key=lambda answer: (counts[answer], answer == label)) for label, counts in by_label.items()
+    }
+    fits = sum(counts[usual[label]] for label, counts in by_label.items())
     one_to_one = len(set(usual.values())) == len(usual) > 1
     if not one_to_one or fits < FITS * rows or fits - right < GAIN * rows:
         return {}

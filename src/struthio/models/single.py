@@ -26,7 +26,7 @@ class AskedInSingle(nn.Module):
     def __init__(self, model: Model, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
-        self.train(getattr(model, "training", False))
+        self.training = getattr(model, "training", False)  # the parts of the model stay in their own modes
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores [n, classes] in single precision, of x [n, ...] in any."""
