@@ -13,9 +13,11 @@ import struthio as st
 from bench import peers
 
 
-def facts() -> dict[str, object]:
-    """What a reader needs to judge the numbers."""
+def facts(device: torch.device | None = None) -> dict[str, object]:
+    """What a reader needs to judge the numbers, with the name of the GPU where the networks are on one."""
+    card = {"card": torch.cuda.get_device_name(device)} if device is not None and device.type == "cuda" else {}
     return {
+        **card,
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

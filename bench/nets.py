@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,11 @@ class Case:
     y: Tensor
     eps: dict[str, float]
     note: str
+
+
+def moved(case: Case, device: torch.device) -> Case:
+    """The same on another device."""
+    return replace(case, model=case.model.to(device), x=case.x.to(device), y=case.y.to(device))
 
 
 def digits_cnn(rows: int) -> Case:

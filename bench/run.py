@@ -1,4 +1,4 @@
-"""Every attack on every network by every tool: `python -m bench.run [--quick] [--only TEXT] -o bench/results`.
+"""Every attack on every network by every tool: `python -m bench.run -o bench/results` (`--help` for a part, or a GPU).
 
 All tools share one process and take turns, so that whatever else the machine does falls on all alike; the least time
 of each counts.
@@ -13,6 +13,7 @@ import math
 import warnings
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
@@ -20,7 +21,7 @@ from bench import floor, ours, peers, table
 from bench.jobs import STEPS, Job, Tool, job
 from bench.machine import facts
 from bench.measure import counted, once, won
-from bench.nets import CASES, Case
+from bench.nets import CASES, Case, moved
 
 ROWS = {"digits": 100, "cifar": 32, "imagenet": 2}
 TURNS = 3  # of each tool, at least
@@ -78,12 +79,12 @@ def chosen(only: list[str] | None) -> list[tuple[str, str]]:
     return [pair for pair in pairs if not only or any(text in "/".join(pair) for text in only)]
 
 
-def kept(path: Path, quick: bool) -> dict[str, dict]:
-    """The rows of an earlier run on the same machine and versions, by case/attack: `--only` renews some of them."""
+def kept(path: Path, terms: dict) -> dict[str, dict]:
+    """The rows of an earlier run on the same terms, by case/attack: `--only` renews some of them."""
     if not path.exists():
         return {}
     earlier = json.loads(path.read_text())
-    if earlier["machine"] != facts() or earlier["quick"] != quick:
+    if any(earlier.get(name) != value for name, value in terms.items()):
         return {}
     keys = dict(zip(("digits CNN", "ResNet-20", "EfficientNet-Lite0"), CASES, strict=True))
     return {f"{keys[row['case']]}/{row['attack']}": row for row in earlier["rows"]}
@@ -96,6 +97,7 @@ def main() -> None:
         "--quick", action="store_true", help="few rows, at most 5 steps, one turn: does everything run?"
     )
     parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose CASE/ATTACK contains TEXT")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="where the networks are")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder for attacks.md and attacks.json")
     wanted = parser.parse_args()
     pairs = chosen(wanted.only)
@@ -106,12 +108,13 @@ def main() -> None:
     wanted.output.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")
     cases: dict[str, Case] = {}
-    rows = kept(wanted.output / "attacks.json", wanted.quick)
+    terms = {"machine": facts(wanted.device), "quick": wanted.quick, "clock": table.CLOCKS[wanted.device.type == "cpu"]}
+    rows = kept(wanted.output / "attacks.json", terms)
     with Progress(console=Console(stderr=True)) as progress:
         overall, step = progress.add_task("all", total=len(pairs)), progress.add_task("")
         for name, attack in pairs:
             if name not in cases:
-                cases[name] = CASES[name](min(4, ROWS[name]) if wanted.quick else ROWS[name])
+                cases[name] = moved(CASES[name](min(4, ROWS[name]) if wanted.quick else ROWS[name]), wanted.device)
             case = cases[name]
             eps = case.eps["l2" if attack.endswith("l2") else "linf"]
             steps = min(5, STEPS[attack]) if wanted.quick else STEPS[attack]
@@ -122,7 +125,7 @@ def main() -> None:
                 "steps": steps, "tools": lines,
             }  # fmt: skip
             ordered = [rows[key] for key in map("/".join, chosen(None)) if key in rows]
-            everything = {"machine": facts(), "quick": wanted.quick, "rows": ordered}
+            everything = {**terms, "rows": ordered}
             (wanted.output / "attacks.json").write_text(json.dumps(everything, indent=1) + "\n")
             (wanted.output / "attacks.md").write_text(table.markdown(everything))
             progress.advance(overall)

@@ -10,7 +10,8 @@ Written by `python -m bench.run -o bench/results`. Every tool gets the same rows
 same radius, steps and step length, and all rows in one batch. All take turns in one process, the more the shorter a
 turn is; the least time counts.
 
-* **seconds**: until it is known which rows are won. A tool that returns inputs only gets one forward more for that.
+* **seconds**: {clock},
+  until it is known which rows are won. A tool that returns inputs only gets one forward more for that.
 * **x floor**: those seconds as a multiple of the floor's, which is the same number of forwards and input gradients with
   nothing around them, and one forward for the verdict. **unjudged**: the same multiple before any verdict; a tool that
   gives its verdict by itself cannot leave it out.
@@ -21,6 +22,7 @@ turn is; the least time counts.
 
 """
 
+CLOCKS = ("of the wall", "of computing by the process, so that whatever else the machine does counts little")
 
 COLUMNS = """\
 | tool | seconds | x floor | unjudged | success | forwards | backwards |
@@ -32,7 +34,8 @@ def markdown(everything: dict[str, Any]) -> str:
     """The whole page."""
     facts = ", ".join(f"{name} {value}" for name, value in everything["machine"].items())
     warning = "**A quick run: too few rows and turns to compare anything.**\n\n" if everything["quick"] else ""
-    return HEAD + warning + facts + ".\n" + "".join(_section(row) for row in everything["rows"])
+    head = HEAD.format(clock=everything["clock"]) + warning + facts + ".\n"
+    return head + "".join(_section(row) for row in everything["rows"])
 
 
 def _section(row: dict[str, Any]) -> str:

@@ -125,3 +125,22 @@ def test_what_cannot_be_prepared_is_used_as_given() -> None:
         assert prepared.fast is model
         assert why in prepared.notes[-1]
     assert isinstance(prepare(prepared, x), Prepared)
+
+
+def test_a_compiled_copy_takes_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows leave a batch as they are won; a copy that is compiled anew for each size would cost minutes."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: whole(model, backend=counted, **options))
+    monkeypatch.setattr("struthio.models.speed.PAYS", 1e9)
+    model, x = net(), torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    fast = prepare(model, x, compile=True)
+    assert any(note.startswith("torch.compile: ") for note in fast.notes)
+    for rows in range(11, 1, -1):
+        assert torch.allclose(fast(x[:rows]), model(x[:rows]), atol=1e-5)
+    assert len(graphs) <= 3

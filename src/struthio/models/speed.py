@@ -186,7 +186,7 @@ def _turned(best: Prepared, x: Tensor, agrees: Callable[[Prepared], bool]) -> Pr
 
 def _compiled(best: Prepared, x: Tensor, agrees: Callable[[Prepared], bool]) -> Prepared:
     try:
-        twin = torch.compile(best._copy, dynamic=False)
+        twin = torch.compile(best._copy)  # sizes vary, since rows leave
         assert isinstance(twin, nn.Module)
         trial = Prepared(
             best.original, twin, channels_last=best.channels_last, autocast=best.autocast, notes=best.notes
