@@ -198,6 +198,22 @@ def test_a_linear_model_is_bounded_exactly(kind, dual):
     assert torch.allclose(high, exact + spread, atol=1e-6)
 
 
+def test_intervals_take_each_margin_as_one():
+    """Both logits rise with x, so that x alone decides nothing: the margin is 0.5 wherever it lies."""
+    model = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        for part in (model[0], model[2], model[3]):
+            part.weight.fill_(1.0)
+            part.bias.zero_()
+        model[3].bias[0] = 0.5
+    x, y = torch.full((2, 1), 0.5), torch.tensor([0, 1])
+    found = st.certify(model, x, y, st.Linf(0.3), "interval")
+    torch.testing.assert_close(found.lower, torch.tensor([0.5, -0.5], dtype=torch.float64))
+    assert found.certified.tolist() == [True, False]
+    few = st.certify(model, x, y, st.Linf(0.3), "interval", values=1)  # one question at a time
+    assert torch.equal(few.lower, found.lower)
+
+
 def test_intervals_by_hand():
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
     model[0].weight.data, model[0].bias.data = torch.tensor([[1.0, -1.0], [2.0, 0.0]]), torch.tensor([0.0, -1.0])

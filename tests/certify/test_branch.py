@@ -82,6 +82,20 @@ def test_cuts_come_near_the_least_and_never_above(seed):
     assert bool((beyond.lower <= least + 1e-6).all())
 
 
+def test_a_row_is_proved_where_each_of_its_questions_is():
+    model, _ = small(13)
+    x = torch.rand(6, 3)
+    network, labels = trace(model, x), model(x).argmax(1)
+    state, (a, rows) = bounded(network, region_of(st.Linf(0.1), x)), margin_questions(network, labels)
+    limits = torch.zeros(len(a)).double()
+    together = Search(state, a, rows, limits).run(6)
+    alone = torch.stack([Search(state, *(part[one : one + 1] for part in (a, rows, limits))).run(6).lower[0] > 0
+                         for one in range(len(a))])  # fmt: skip
+    proved = [bool(alone[rows == row].all()) for row in range(6)]
+    assert [bool((together.lower[rows == row] > 0).all()) for row in range(6)] == proved
+    assert any(proved)
+
+
 def test_all_is_proved_that_is_true_and_nothing_else():
     (model, _), threat, x = small(13), st.Linf(0.1), torch.rand(12, 3)
     labels = model(x).argmax(1)

@@ -14,7 +14,9 @@ OPERATIONS = {
     "tanh": smooth.TANH, "silu": smooth.SILU, "mish": smooth.MISH, "hardswish": smooth.HARDSWISH,
     "hardsigmoid": smooth.HARDSIGMOID, "gelu": smooth.gelu(), "gelu by tanh": smooth.gelu("tanh"), "elu": smooth.elu(),
     "elu low": smooth.elu(0.5), "selu": smooth.elu(1.7, 1.05), "elu upward": smooth.elu(-0.4),
-    "softplus": smooth.softplus(2.0),
+    "softplus": smooth.softplus(2.0), "softplus, early": smooth.softplus(1.0, 0.5),
+    "softplus, turned": smooth.softplus(-2.0), "softplus, far too early": smooth.softplus(0.7, -1.0),
+    "celu": smooth.elu(2.0, 1.0, 0.5),
 }  # fmt: skip
 
 
@@ -24,6 +26,7 @@ def intervals(count):
     half = 4 * torch.rand(count, 1, 1, generator=draw, dtype=torch.float64)
     half[: count // 4] *= 1e-3
     half[count // 4 : count // 3] = 0
+    half[count // 3 : count // 2] *= 100
     return middle - half, middle + half
 
 

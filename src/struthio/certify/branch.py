@@ -17,14 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from struthio.certify.backward import Bounded
 from struthio.certify.chosen import Chosen, tuned
 from struthio.certify.cuts import Cuts
-from struthio.certify.linear import Bounded
 from struthio.certify.lines import Bent, Lines
 from struthio.rows import Rows
 
 FIRST, LATER, LAST = 20, 8, 60  # steps of Adam on a question, on each of its parts, and where no cut is left to make
 MOST = 500  # parts a question
+SURE = 1e-4  # of 1 + the size of a limit: by how much a bound in single precision must be above it to count
+UNCUT, LOST = -1, -2  # in the place of a value to cut: none is left, or a point shows that the question is lost
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Parts:
     Attributes:
         question: of each part, [k].
         bound: a lower bound on the question's value, [k].
-        place: of the value to cut next, [k]; -1 where none is left, -2 where a point shows that the question is lost.
+        place: of the value to cut next, [k]; or UNCUT, or LOST.
         edge: where to cut it, [k].
         places: of the cuts that were made, as in `Cuts`, [k, cuts].
         edges: likewise.
@@ -110,27 +112,45 @@ class Search:
         self.slopes: dict[int, Tensor] = {}  # of the questions, with which those of their parts begin
         self.points: list[Tensor] = []
 
+    @torch.no_grad()
     def run(self, most: int = MOST, until: float = math.inf) -> Answer:
-        """Cut until every question of a row is answered, or one of them is lost.
+        """Cut until every question of a row is answered, the hardest first, or one of them is lost.
 
         Args:
             most: parts a question.
             until: when to stop, on the clock of `time.perf_counter`.
         """
-        count, lower = torch.zeros_like(self.rows), torch.full_like(self.limits, torch.inf)
         every, none = torch.arange(len(self.a), device=self.a.device), self.a.new_zeros(len(self.a), 0)
-        parts = self._bounded(Parts(every, -lower, every, lower, none.long(), none, none, none), FIRST, until)
+        least = torch.full_like(self.limits, -torch.inf)
+        roots = self._bounded(Parts(every, least, every, least, none.long(), none, none, none), FIRST, until)
+        lower, count, gaps = roots.bound.clone(), torch.ones_like(every), roots.bound - self.limits
+        waiting = (gaps <= 0) & ~self._alike((gaps <= 0) & (roots.place == LOST))
+        while bool(waiting.any()):
+            hardest = gaps.new_full((int(self.rows.max()) + 1,), torch.inf)
+            hardest.scatter_reduce_(0, self.rows[waiting], gaps[waiting], "amin")
+            turn = waiting & (gaps == hardest[self.rows])
+            self._cut(roots[turn], lower, count, most, until)
+            waiting &= ~turn & ~self._alike(turn & (lower <= self.limits))
+        return Answer(lower, torch.cat([self.state.region.x[:0], *self.points]), count)
+
+    def _alike(self, questions: Tensor) -> Tensor:
+        """The questions that are about the rows of these, bool [m]."""
+        return torch.isin(self.rows, self.rows[questions])
+
+    def _cut(self, parts: Parts, lower: Tensor, count: Tensor, most: int, until: float) -> None:
+        """Cut what is whole until it is answered or lost, and note its bounds and the number of its parts."""
+        lower[parts.question] = torch.inf
         while len(parts):
-            final = (parts.bound <= self.limits[parts.question]) & (parts.place == -1)
+            final = (parts.bound <= self.limits[parts.question]) & (parts.place == UNCUT)
             parts.bound[final] = self._bounded(parts[final], LAST, until).bound
-            count.index_add_(0, parts.question, torch.ones_like(parts.question))
             done = parts.bound > self.limits[parts.question]
-            lost = (count > most) | (time.perf_counter() > until)
-            lost[parts.question[~done & (parts.place < 0)]] = True
-            left = ~done & ~torch.isin(self.rows, self.rows[lost])[parts.question]
+            over = (count[parts.question] > most) | (time.perf_counter() > until)
+            lost = torch.zeros_like(count, dtype=torch.bool)
+            lost[parts.question[~done & (over | (parts.place < 0))]] = True
+            left = ~done & ~self._alike(lost)[parts.question]
             lower.scatter_reduce_(0, parts.question[~left], parts.bound[~left], "amin")
             parts = self._bounded(parts[left].halves(), LATER, until)
-        return Answer(lower, torch.cat([self.state.region.x[:0], *self.points]), count)
+            count.index_add_(0, parts.question, torch.ones_like(parts.question))
 
     def _bounded(self, parts: Parts, steps: int, until: float) -> Parts:
         """The parts with bounds of their own, as far as there is time."""
@@ -147,27 +167,26 @@ class Search:
     def _tuned(self, parts: Parts, steps: int, slopes: list[dict[int, Tensor]]) -> Parts:
         """The parts with the best bounds that Adam finds, and what to cut next; the slopes are added to those given."""
         own, cuts = parts.question, Cuts(self.nodes, parts.places, parts.edges, parts.sides)
-        state, every = self.state.part(self.rows[own], cuts), torch.arange(len(parts), device=self.a.device)
-        met: dict[int, Tensor] = {}
-        points = state.region.x
-
-        def bound(chosen: Chosen) -> Tensor:
-            nonlocal points
-            line, constant = state.walk(len(state.network.nodes) - 1, self.a[own], every, chosen, met)
-            least, points = state.region.least(line, every)
-            return constant + least
-
-        chosen = Chosen({node: value[own] for node, value in self.slopes.items()}, parts.multipliers)
-        best = tuned(bound, steps, chosen, self.limits[own])
-        slopes.append(chosen.slopes)
-        there = state.network.values(points.detach())[-1]
-        false = (self.a[own] * there).flatten(1).sum(1) <= self.limits[own]
-        self.points.append(points.detach()[false])
+        a, every, end = self.a[own], torch.arange(len(parts), device=self.a.device), len(self.state.network.nodes) - 1
+        quick = self.state.single.part(self.rows[own], cuts)
+        chosen = Chosen({node: value[own] for node, value in self.slopes.items()}, parts.multipliers.float())
+        enough = self.limits[own] + SURE * (1 + self.limits[own].abs())
+        found = tuned(lambda chosen: quick.below(end, a, every, chosen), steps, chosen, enough)
+        slopes.append(found.slopes)
+        found, state, met = found.to(a), self.state.part(self.rows[own], cuts), dict[int, Tensor]()
+        line, constant = state.walk(end, a, every, found, met)
+        least, points = state.region.least(line, every)
+        false = (a * state.network.values(points)[-1]).flatten(1).sum(1) <= self.limits[own]
+        self.points.append(points[false])
         place, edge = self._next(state, met)
-        return replace(parts, bound=torch.maximum(parts.bound, best), place=place.where(~false, -2), edge=edge)
+        assert found.multipliers is not None
+        return replace(
+            parts, bound=torch.maximum(parts.bound, constant + least), place=place.where(~false, LOST), edge=edge,
+            multipliers=found.multipliers,
+        )  # fmt: skip
 
     def _next(self, state: Bounded, met: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """The value whose lines lose most at its bend, [k], or -1 where none is left to cut; and that bend."""
+        """The value whose lines lose most at its bend, [k], or UNCUT; and that bend."""
         losses, bends = [self.a.new_full((len(state.region), 1), -1.0)], [self.a.new_zeros(len(state.region), 1)]
         for node, number in self.readers.items():
             relaxation, lines = state.network.nodes[number].relaxation, state.enclosures[number]
@@ -179,4 +198,4 @@ class Search:
             losses.append(torch.where(relaxation.uncertain(*edges), loss, -1.0).flatten(1))
             bends.append(bend.flatten(1))
         most, place = torch.cat(losses, 1).max(1)
-        return torch.where(most < 0, -1, place - 1), torch.cat(bends, 1).gather(1, place[:, None]).flatten()
+        return torch.where(most < 0, UNCUT, place - 1), torch.cat(bends, 1).gather(1, place[:, None]).flatten()

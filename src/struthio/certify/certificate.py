@@ -10,8 +10,9 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.certify import lipschitz
+from struthio.certify.backward import VALUES, Bounded
 from struthio.certify.branch import MOST, Search
-from struthio.certify.linear import VALUES, Bounded, bounded
+from struthio.certify.linear import bounded
 from struthio.certify.network import Network, NotBounded
 from struthio.certify.region import Region, region_of
 from struthio.certify.trace import trace
@@ -68,8 +69,9 @@ def certify(
     """Prove that no input which the threat allows around a row is given another class than its label.
 
     Bounds are computed in double precision for a region widened by what `threat.allows` forgives. A margin counts as
-    above 0 only by more than 1e-5 of 1 + the largest logit, and four times the rounding seen at x: a model rounds to
-    single precision, its bounds do not. A model that cannot be bounded gives a certificate of nothing, with the reason.
+    above 0 only by more than 1e-5 of 1 + the largest logit, and four times the rounding seen at x, at a corner of what
+    is allowed and far from both: a model rounds to single precision, its bounds do not. A model that cannot be bounded
+    gives a certificate of nothing, with the reason.
 
     Args:
         model: from a batch to logits [n, classes], in evaluation mode. A softmax at its end is left out, and so is the
@@ -96,7 +98,7 @@ def certify(
     started = time.perf_counter()
     lower = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
     try:
-        network = trace(model, x)
+        network = trace(model, x, region.corner().to(x))
         logits = network(x)
         if int(labels.max()) >= logits.shape[1]:
             raise UserError(f"a label is {int(labels.max())}, but the model knows classes 0 to {logits.shape[1] - 1}.")
@@ -111,7 +113,7 @@ def certify(
                 found = (
                     _by_cuts(network, *some, needed[part], parts) if name == "split" else _lower(name, network, *some)
                 )
-                lower[part] = torch.maximum(lower[part], found)
+                lower[part] = torch.fmax(lower[part], found)
             open_rows &= lower <= needed
     except NotBounded as error:
         nothing = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -137,7 +139,8 @@ def bounds(
     """
     checks.one_of(method, ("interval", "crown-interval", "crown", "alpha"), "method")
     threat.check(x)
-    network, region = trace(model, x), region_of(threat, x)
+    region = region_of(threat, x)
+    network = trace(model, x, region.corner().to(x))
     inner = INNER_STEPS if method == "alpha" else 0
     state = bounded(network, region, method in ("crown", "alpha"), values, method != "interval", inner)
     least, most = (edge.flatten(1) for edge in state.intervals[-1])
@@ -154,35 +157,47 @@ def bounds(
 def _stages(method: str, region: Region) -> tuple[str, ...]:
     if method not in ("auto", "split"):
         return (method,)
-    cheap = tuple(name for name in METHODS[:4] if name != "lipschitz" or region.p == 2)
-    return cheap if method == "auto" else (*cheap, "split")
+    cheap = tuple(name for name in METHODS[:3] if name != "lipschitz" or region.p == 2)
+    return (*cheap, "crown" if method == "auto" else "split")  # which begins with what crown does
 
 
 def _lower(name: str, network: Network, region: Region, labels: Tensor, values: int) -> Tensor:
     """Lower bounds [n] on the least margin of these rows by one method."""
     if name == "lipschitz":
-        return _by_lipschitz(network, region, labels)
+        return lipschitz.least_margin(network, region, labels)
     inner = INNER_STEPS if name == "alpha" else 0
     state = bounded(network, region, name in ("crown", "alpha"), values, name != "interval", inner)
-    low, high = (edge.flatten(1) for edge in state.intervals[-1])
-    others = high.scatter(1, labels[:, None], -torch.inf).amax(1)
-    plain = low.gather(1, labels[:, None]).flatten() - others
+    plain = _by_intervals(state, labels)
     if name == "interval":
         return plain
     # Lines can be worse than intervals, where a bend is far from the middle.
-    return torch.maximum(plain, least_margin(state, labels, ALPHA_STEPS if name == "alpha" else 0))
+    return torch.fmax(plain, least_margin(state, labels, ALPHA_STEPS if name == "alpha" else 0))
+
+
+def _by_intervals(state: Bounded, labels: Tensor) -> Tensor:
+    """Lower bounds [n] on the least margin, each taken as one: its two logits are seldom at their worst together."""
+    questions = (part.split(state.at_once(0)) for part in margin_questions(state.network, labels))
+    found = torch.cat([state.by_intervals(a, rows) for a, rows in zip(*questions, strict=True)])
+    return found.reshape(len(labels), -1).amin(1)
 
 
 def _by_cuts(network: Network, region: Region, labels: Tensor, values: int, needed: Tensor, parts: int) -> Tensor:
     """Lower bounds [n] on the least margin of these rows, looked for until they are above what is needed."""
-    state = bounded(network, region, values=values, inner=INNER_STEPS)
-    a, rows = margin_questions(network, labels)
-    lower = state.lowest(a, rows)
-    left = lower <= needed[rows]
-    if bool(left.any()):
-        answer = Search(state, a[left], rows[left], needed[rows[left]]).run(parts)
-        lower[left] = torch.maximum(lower[left], answer.lower)
-    return lower.reshape(len(labels), -1).amin(1)
+    plain = bounded(network, region, values=values)
+    lower = least_margin(plain, labels)
+    left = (~(lower > needed)).nonzero().flatten()
+    if not len(left):
+        return lower
+    known = [(low[left], high[left]) for low, high in plain.intervals]
+    state = bounded(network, region[left], values=values, inner=INNER_STEPS, known=known)
+    a, rows = margin_questions(network, labels[left])
+    found = state.lowest(a, rows)
+    hard = ~(found > needed[left][rows])
+    if bool(hard.any()):
+        answer = Search(state, a[hard], rows[hard], needed[left][rows[hard]]).run(parts)
+        found[hard] = torch.fmax(found[hard], answer.lower)
+    lower[left] = torch.fmax(lower[left], found.reshape(len(left), -1).amin(1))
+    return lower
 
 
 def least_margin(state: Bounded, labels: Tensor, steps: int = 0) -> Tensor:
@@ -203,14 +218,3 @@ def margin_questions(network: Network, labels: Tensor) -> tuple[Tensor, Tensor]:
     one_hot = torch.eye(network.nodes[-1].shape.numel(), dtype=like.dtype, device=labels.device)
     rows, others = (one_hot[labels] == 0).nonzero(as_tuple=True)
     return one_hot[labels[rows]] - one_hot[others], rows
-
-
-def _by_lipschitz(network: Network, region: Region, labels: Tensor) -> Tensor:
-    """The margins at x less what the longest step in the region can change."""
-    free = (region.high > region.low).flatten(1)
-    corner = torch.maximum(region.high - region.x, region.x - region.low).flatten(1).norm(dim=1)
-    reach = corner if region.eps is None else torch.minimum(corner, region.eps)
-    moves = free.any(1, keepdim=True) & (reach[:, None] > 0)
-    change = torch.where(moves, lipschitz.steepness(network)[labels] * reach[:, None], 0.0)
-    gaps = lipschitz.margins(network(region.x.squeeze(1)), labels)
-    return (gaps - change).amin(1)

@@ -34,6 +34,10 @@ class Cuts:
     def __getitem__(self, rows: Rows) -> Cuts:
         return replace(self, places=self.places[rows], edges=self.edges[rows], sides=self.sides[rows])
 
+    def to(self, like: Tensor) -> Cuts:
+        """The same cuts in another precision."""
+        return replace(self, edges=self.edges.to(like.dtype), sides=self.sides.to(like.dtype))
+
     def narrow(self, node: int, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The interval of a node [k, 1, ...] behind its cuts."""
         mine, at = self._own(node)

@@ -15,6 +15,7 @@ from torch import Tensor
 from struthio import checks
 from struthio.certify.network import Network, Node
 from struthio.certify.operations import aten
+from struthio.certify.region import Region
 from struthio.certify.trace import trace
 from struthio.types import Model
 
@@ -39,6 +40,16 @@ def lipschitz_radius(model: Model, x: Tensor, labels: Tensor) -> Tensor:
     logits = network(x)
     radius = margins(logits, labels) / steepness(network)[labels]
     return radius.amin(1).clamp(min=0).nan_to_num(posinf=torch.inf)
+
+
+def least_margin(network: Network, region: Region, labels: Tensor) -> Tensor:
+    """Lower bounds [n] on the least margin of each row: those at x, less what the longest step there can change."""
+    free = (region.high > region.low).flatten(1)
+    corner = torch.maximum(region.high - region.x, region.x - region.low).flatten(1).norm(dim=1)
+    reach = corner if region.eps is None else torch.minimum(corner, region.eps)
+    moves = free.any(1, keepdim=True) & (reach[:, None] > 0)
+    change = torch.where(moves, steepness(network)[labels] * reach[:, None], 0.0)
+    return (margins(network(region.x.squeeze(1)), labels) - change).amin(1)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from struthio.certify.call import Call
 from struthio.certify.lines import Relaxation
 from struthio.certify.operations import ELEMENTWISE, MIXES
 from struthio.certify.relax import Clamp
@@ -28,11 +30,9 @@ class Node:
         name: as in the traced graph.
         sources: the numbers of the nodes that it reads.
         shape: of its value for one row, [1, ...].
-        run: its value from those of its sources; None for the input.
-        spread: the radii of its value from those of its sources; None where it is not affine.
-        relaxation: what encloses it; None where it is affine.
-        op: the operation, where it is affine.
-        args: its arguments, with slots for the sources.
+        run: its value from those of its sources, where it is affine; else None.
+        spread: the radii of its value from those of its sources, likewise.
+        relaxation: what encloses it, where it is not affine; else None.
         like: a number of the right precision and device.
         shapes: of the sources.
     """
@@ -40,13 +40,26 @@ class Node:
     name: str
     sources: tuple[int, ...]
     shape: torch.Size
-    run: Callable[..., Tensor] | None = None
-    spread: Callable[..., Tensor] | None = None
+    run: Call | None = None
+    spread: Call | None = None
     relaxation: Relaxation | None = None
-    op: Any = None
-    args: Any = ()
     like: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     shapes: tuple[torch.Size, ...] = ()
+
+    @property
+    def op(self) -> Any:
+        """The operation, where it is affine; else None."""
+        return None if self.run is None else self.run.op
+
+    @property
+    def args(self) -> Any:
+        """Its arguments, with slots for the sources."""
+        return () if self.run is None else self.run.args
+
+    def to(self, like: Tensor) -> Node:
+        """The same operation in another precision."""
+        run, spread = (None if call is None else call.to(like) for call in (self.run, self.spread))
+        return replace(self, run=run, spread=spread, like=like)
 
     @property
     def mixes(self) -> bool:
@@ -112,17 +125,30 @@ class Network:
         """Outputs [n, classes] of rows x [n, ...], in double precision."""
         return self.values(x.to(self.nodes[0].like).unsqueeze(1))[-1].flatten(1)
 
+    @cached_property
+    def single(self) -> Network:
+        """The same operations in single precision, in which choices are looked for, and nothing is proved."""
+        like = self.nodes[0].like.float()
+        return replace(self, nodes=tuple(node.to(like) for node in self.nodes))
+
     def without_softmax(self) -> Network:
-        """The network up to a softmax at its end, perhaps behind a floor and a logarithm.
+        """The network up to a softmax at its end, perhaps behind floors and a logarithm.
 
         A softmax keeps the order of classes and its logarithm the margins. A floor below the share of 1 that each class
-        has on average hides no margin that is above 0.
+        has on average, or its logarithm, hides no margin that is above 0.
         """
-        end = len(self.nodes) - 1
-        while self.nodes[end].name == "log" or self._is_floor(end):
+        end, behind = len(self.nodes) - 1, []
+        while self.nodes[end].name == "log" or isinstance(self.nodes[end].relaxation, Clamp):
+            behind.append(self.nodes[end])
             end = self.nodes[end].sources[0]
-        return replace(self, nodes=self.nodes[:end]) if self.nodes[end].name == "softmax" else self
-
-    def _is_floor(self, number: int) -> bool:
-        relaxation, share = self.nodes[number].relaxation, 1 / self.nodes[number].shape.numel()
-        return isinstance(relaxation, Clamp) and relaxation.floor < share and relaxation.ceiling >= 1
+        least, most = 1 / self.nodes[end].shape.numel(), 1.0
+        if self.nodes[end].name == "log softmax":
+            least, most = math.log(least), 0.0
+        elif self.nodes[end].name != "softmax":
+            return self
+        for node in reversed(behind):
+            if not isinstance(node.relaxation, Clamp):
+                least, most = math.log(least) if least > 0 else math.nan, 0.0
+            elif not (node.relaxation.floor < least and node.relaxation.ceiling >= most):
+                return self
+        return replace(self, nodes=self.nodes[:end])

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from struthio.certify import smooth
@@ -15,7 +14,6 @@ from struthio.certify.lines import Relaxation
 from struthio.certify.relax import Clamp, Greatest, Leaky
 
 aten = torch.ops.aten
-FAR = 1e30  # stands for infinity where a pooled picture is padded: a sum with a true infinity would be NaN
 
 
 def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -66,7 +64,9 @@ SHAPES = (  # operations to which the input gives a shape alone
     aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.new_zeros.default,
     aten.new_ones.default, aten.new_full.default,
 )  # fmt: skip
-SCALES = (aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)  # whose whole numbers are factors too
+SCALES = (  # operations whose whole numbers are factors too, or at least not negative
+    aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar, aten.avg_pool2d.default,
+)  # fmt: skip
 PRODUCTS = {  # of which at most one part may depend on the input: the positions of these parts
     aten.convolution.default: (0, 1), aten.mm.default: (0, 1), aten.addmm.default: (1, 2), aten.bmm.default: (0, 1),
     aten.mul.Tensor: (0, 1),
@@ -83,7 +83,7 @@ ELEMENTWISE = (  # operations that keep every value in its place
 NONLINEAR: dict[Any, Callable[..., Relaxation]] = {
     aten.relu.default: lambda: Clamp(0.0, math.inf),
     aten.leaky_relu.default: lambda slope=0.01: Leaky(slope),
-    aten.hardtanh.default: lambda low=-1.0, high=1.0: Clamp(low, high),
+    aten.hardtanh.default: lambda low=-1.0, high=1.0: _clamp(low, high),
     aten.clamp.default: lambda low=None, high=None, **named: _clamp(named.get("min", low), named.get("max", high)),
     aten.clamp_min.default: lambda low: _clamp(low, None),
     aten.clamp_max.default: lambda high: _clamp(None, high),
@@ -101,49 +101,17 @@ NONLINEAR: dict[Any, Callable[..., Relaxation]] = {
 
 
 def _clamp(low: float | None, high: float | None) -> Clamp:
-    return Clamp(-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    ceiling = math.inf if high is None else float(high)
+    return Clamp(-math.inf if low is None else min(float(low), ceiling), ceiling)
 
 
 def absolute(op: Any, args: Any) -> Any:
     """The arguments of a call with every factor replaced by its absolute value."""
+    whole = op in SCALES
     if isinstance(args, Tensor):
-        return args.abs() if args.is_floating_point() else args
+        return args.abs() if args.is_floating_point() or (whole and args.dtype != torch.bool) else args
     if isinstance(args, (list, tuple)):
         return type(args)(absolute(op, part) for part in args)
     if isinstance(args, dict):
         return {name: abs(part) if name in ("alpha", "beta") else absolute(op, part) for name, part in args.items()}
-    factor = isinstance(args, float) or (op in SCALES and isinstance(args, int) and not isinstance(args, bool))
-    return abs(args) if factor else args
-
-
-def pool_as_greatest(
-    x: Tensor,
-    kernel: list[int],
-    stride: list[int] | None = None,
-    padding: list[int] | int = 0,
-    dilation: list[int] | int = 1,
-    ceil_mode: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Max-pooling as the greatest value of each window; nothing reads the places that it would give."""
-    sides, pads = _pair(kernel), _pair(padding)
-    steps = _pair(stride) if stride else sides
-    if _pair(dilation) != (1, 1):
-        return NotImplemented  # type: ignore[no-any-return]
-    more = [0, 0]
-    for axis in range(2):
-        size = x.shape[axis - 2] + 2 * pads[axis] - sides[axis]
-        count = math.ceil(size / steps[axis]) if ceil_mode else size // steps[axis]
-        if ceil_mode and count * steps[axis] >= x.shape[axis - 2] + pads[axis]:
-            count -= 1  # the last window must begin in the picture, or in the padding before it
-        more[axis] = max(0, count * steps[axis] - size)
-    around = (pads[1], pads[1] + more[1], pads[0], pads[0] + more[0])
-    wide = F.pad(x, around, value=-FAR) if any(around) else x
-    high, broad = ((side - size) // step + 1 for side, size, step in zip(wide.shape[-2:], sides, steps, strict=True))
-    windows = F.unfold(wide, sides, stride=steps).unflatten(1, (x.shape[1], -1)).transpose(2, 3)
-    out: Tensor = windows.amax(-1).unflatten(2, (high, broad))
-    return out, x.new_zeros(())
-
-
-def _pair(value: list[int] | int) -> tuple[int, int]:
-    both = [value] if isinstance(value, int) else list(value)
-    return both[0], both[-1]
+    return abs(args) if isinstance(args, float) or (whole and type(args) is int) else args

@@ -78,9 +78,9 @@ def walks(network: Network, number: int) -> bool:
 
 
 def _convolves(node: Node) -> bool:
-    """Whether it is a convolution of pictures with a fixed kernel."""
+    """Whether it is a convolution of one picture a row with a fixed kernel."""
     plain = node.op is aten.convolution.default and isinstance(node.args[1], Tensor)
-    return plain and len(node.shape) == 4 and not node.args[6]
+    return plain and len(node.shape) == 4 and node.shape[0] == 1 and not node.args[6]
 
 
 def walk_back(

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from struthio.certify.backward import Bounded
 from struthio.certify.branch import Search
-from struthio.certify.linear import Bounded, bounded
+from struthio.certify.linear import bounded
 from struthio.certify.network import Network
 from struthio.certify.region import box_region
 from struthio.certify.split import Proof, beyond, by_halves

@@ -47,6 +47,11 @@ class Region:
         eps = None if self.eps is None else self.eps.to(like)
         return Region(self.low.to(like), self.high.to(like), self.x.to(like), eps, self.p)
 
+    def corner(self) -> Tensor:
+        """Of each row, [n, ...], every other value at its least and the rest at their greatest."""
+        even = torch.arange(self.low[:1].numel(), device=self.low.device).reshape(self.low[:1].shape) % 2 == 0
+        return torch.where(even, self.low, self.high).squeeze(1)
+
     def lowest(self, a: Tensor, rows: Tensor) -> Tensor:
         """A lower bound, [m], of a . x over the region of each question's row; exact but for rounding.
 

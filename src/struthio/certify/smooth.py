@@ -33,6 +33,7 @@ class Smooth:
         steepest: its largest absolute slope.
         turns: where it changes from falling to rising, or back.
         kinks: where its slope jumps.
+        strays: by how much it may lie below the smooth function that it stands for.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -40,6 +41,7 @@ class Smooth:
     steepest: float = 1.0
     turns: tuple[float, ...] = ()
     kinks: tuple[float, ...] = ()
+    strays: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         """The function."""
@@ -48,7 +50,8 @@ class Smooth:
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The extremes among both ends and the turns between them."""
         seen = torch.stack([self(low), self(high), *(self(low.clamp(min=turn).minimum(high)) for turn in self.turns)])
-        return seen.amin(0), seen.amax(0)
+        strays = self.strays * (high > low)
+        return seen.amin(0) - strays, seen.amax(0) + strays
 
     def uncertain(self, low: Tensor, high: Tensor) -> Tensor:
         """Everywhere: a narrower interval always gives better lines."""
@@ -70,14 +73,18 @@ class Smooth:
         points = (1 - shares) * low + shares * high
         kinks = [low.clamp(min=kink).minimum(high) for kink in self.kinks]
         values = self(torch.cat([points, *(kink[None] for kink in kinks)]))
-        lost = self.bend_most / 8 * ((high - low) / STEPS).square()
-        below, below_at = _under(points, values, kinks, lost)
-        above, above_at = _under(points, -values, kinks, lost)
+        lost = self.bend_most / 8 * ((high - low) / STEPS).square() + self.strays * (high > low)
+        least, most = self.interval(low, high)
+        below, below_at = _under(points, values, kinks, lost, least)
+        above, above_at = _under(points, -values, kinks, lost, -most)
         return torch.stack([below, below_at, -above, -above_at])
 
 
-def _under(points: Tensor, values: Tensor, kinks: list[Tensor], lost: Tensor) -> tuple[Tensor, Tensor]:
-    """The slope and the height at 0 of a line under values that were seen at points [k, m] and at kinks behind them."""
+def _under(points: Tensor, values: Tensor, kinks: list[Tensor], lost: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """The slope and the height at 0 of a line under values that were seen at points [k, m] and at kinks behind them.
+
+    Where an interval is so wide that its points say little, that is the flat line at the least value.
+    """
     rises, steps = values[: len(points)], points.diff(dim=0).mean(0)
     wide = steps > 1e-9  # a slope between two almost equal numbers would be rounding alone
     counts = torch.arange(1, len(points), device=points.device, dtype=points.dtype)[:, None]
@@ -88,6 +95,7 @@ def _under(points: Tensor, values: Tensor, kinks: list[Tensor], lost: Tensor) ->
     slopes = torch.stack([tangent, from_low, from_high]) / torch.where(wide, steps, torch.inf)
     seen = torch.cat([points, *(kink[None] for kink in kinks)])
     heights = torch.stack([(values - slope * seen).amin(0) for slope in slopes]) - lost
+    slopes, heights = torch.cat([slopes, torch.zeros_like(least)[None]]), torch.cat([heights, least[None]])
     best = (slopes * points[half] + heights).argmax(0, keepdim=True)
     return slopes.gather(0, best)[0], heights.gather(0, best)[0]
 
@@ -97,7 +105,7 @@ def _bent(x: Tensor, alpha: float, scale: float, inner: float) -> Tensor:
 
 
 def elu(alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Smooth:
-    """ELU, SELU and CELU: scale * x above 0, scale * alpha * (exp(inner * x) - 1) below."""
+    """ELU, SELU and CELU: scale * x above 0, scale * alpha * (exp(inner * x) - 1) below, inner not negative."""
     sides = (abs(scale), abs(scale * alpha * inner))
     turns = () if alpha * inner >= 0 else (0.0,)
     function = partial(_bent, alpha=float(alpha), scale=float(scale), inner=float(inner))
@@ -106,7 +114,11 @@ def elu(alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Smooth:
 
 def softplus(beta: float = 1.0, threshold: float = 20.0) -> Smooth:
     """log(1 + exp(beta * x)) / beta, and x where beta * x is above the threshold, which is a step of 2e-9 at 20."""
-    return Smooth(partial(F.softplus, beta=float(beta), threshold=float(threshold)), abs(beta) / 4)
+    step = math.log1p(math.exp(-threshold)) / abs(beta) if threshold > -700 else math.inf
+    steepest = 1.0 if step < 1e-6 else math.inf
+    return Smooth(
+        partial(F.softplus, beta=float(beta), threshold=float(threshold)), abs(beta) / 4, steepest, strays=step
+    )
 
 
 def gelu(approximate: str = "none") -> Smooth:

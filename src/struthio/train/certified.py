@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from struthio import checks
+from struthio.certify.backward import Bounded
 from struthio.certify.certificate import margin_questions
-from struthio.certify.linear import Bounded, bounded
+from struthio.certify.linear import bounded
 from struthio.certify.network import Network
 from struthio.certify.region import region_of
 from struthio.certify.trace import live
