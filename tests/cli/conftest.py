@@ -1,11 +1,16 @@
 import json
+import multiprocessing
+import os
+import signal
 import textwrap
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from struthio.cli import main
@@ -103,6 +108,28 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         status = main([str(argument) for argument in arguments])
         said = capsys.readouterr()
         return Said(status, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Callable[..., int]:
+    """Run a command in a process of its own, which a signal may end; gives its exit status, or minus the signal."""
+
+    def work(arguments: list[str]) -> None:
+        torch.set_num_threads(1)  # others were not forked along
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with (tmp_path / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+            status = main(arguments)
+        os._exit(status)
+
+    def call(*arguments: object, started: Callable[[int], None] = lambda pid: None) -> int:
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=work, args=([str(argument) for argument in arguments],))
+        process.start()
+        started(process.pid or 0)
+        process.join()
+        return process.exitcode
 
     return call
 

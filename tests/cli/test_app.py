@@ -40,7 +40,6 @@ def test_version(run):
         ("attack -n x", "int"),
         ("attack --steps 1.5", "--steps: a whole number is needed"),
         ("audit zoo:digits-cnn data:digits --seed 0.5", "--seed: a whole number is needed"),
-        ("list", "KIND"),
         ("show", "NAME"),
     ],
 )

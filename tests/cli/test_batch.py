@@ -1,11 +1,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import sqlite3
 import textwrap
-import time
-from pathlib import Path
+import warnings
+from contextlib import closing
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -72,13 +71,12 @@ def test_no_answer_depends_on_the_batch_size(attack, tmp_path):
     assert first["size"] == pytest.approx(second["size"], abs=1e-6)
 
 
-def test_a_second_run_leaves_nothing_of_the_first(attack, tmp_path, monkeypatch):
+def test_more_rows_are_added_to_those_that_are_there(attack, tmp_path, monkeypatch):
     monkeypatch.setattr("struthio.cli.saving.SHARD_BYTES", 1)
-    attack("-o", tmp_path / "kept", "--batch-size", 2)
-    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 5
-    attack("-o", tmp_path / "kept", "--batch-size", 2, "-n", 2)
-    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 1
-    assert pq.read_table(tmp_path / "kept" / "rows.parquet").num_rows == 2
+    for rows in (2, 10):
+        attack("-o", tmp_path / "kept", "--batch-size", 2, "-n", rows)
+        assert len(list((tmp_path / "kept").glob("*.safetensors"))) == rows / 2
+        assert pq.read_table(tmp_path / "kept" / "rows.parquet")["id"].to_pylist() == list(range(rows))
 
 
 def test_goals_by_name_and_number(attack):
@@ -231,45 +229,128 @@ def test_what_is_done_is_kept_when_it_ends_early(attack, tmp_path, monkeypatch, 
     assert len(load_file(tmp_path / "kept" / "adversarials-00000.safetensors")["id"]) == 6
 
 
-def test_a_real_ctrl_c(tmp_path, rows):
-    slow = """
-        import pathlib, time
-        import torch
-        from torch import nn
+SIGNALLING = """
+    import os
+    import pathlib
+    from torch import nn
 
-        class Slow(nn.Module):
-            def forward(self, x):
-                time.sleep(0.05)
-                return 40 * x.mean((2, 3))
+    HERE = pathlib.Path(__file__).parent
 
-        def slow():
-            return Slow()
-    """
-    (tmp_path / "slow.py").write_text(textwrap.dedent(slow))
-    kept = tmp_path / "kept"
-    command = [
-        sys.executable,
-        "-m",
-        "struthio.cli",
-        "attack",
-        "--model",
-        f"{tmp_path}/slow.py:slow",
-        "--data",
-        str(rows),
-    ]
-    command += ["--threat", "linf:1/255", "--batch-size", "1", "--steps", "10", "--no-prepare", "-o", str(kept)]
-    # Started by a background job of a shell, the tests would pass on its deafness to ctrl-c.
-    hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **hearing)
-    deadline = time.monotonic() + 60
-    while not any(part.stat().st_size > 100 for part in kept.glob(".rows*")) and time.monotonic() < deadline:
-        time.sleep(0.05)  # until the first row stands behind the four bytes that every such file begins with
-    job.send_signal(signal.SIGINT)
-    out, err = job.communicate(timeout=30)
-    assert job.returncode == 130, err
-    assert "Traceback" not in err
-    done = pq.read_table(kept / "rows.parquet").num_rows
-    assert 1 <= done < 10
-    assert f"{done} of 10 rows are done" in err
-    assert "robust accuracy" in out
-    assert json.loads(Path(kept / "summary.json").read_text())["rows"] == done
+    class Signalling(nn.Module):
+        # Ends its own process when it was asked so many times as a file says.
+
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if (HERE / "ends").exists() and self.calls == int((HERE / "at").read_text()):
+                os.kill(os.getpid(), int((HERE / "ends").read_text()))
+            return 40 * x.mean((2, 3))
+
+    def signalling():
+        return Signalling()
+"""
+
+
+@pytest.fixture
+def signalled(ended, tmp_path, rows):
+    """An attack that a real signal ends when the model was asked so many times."""
+    (tmp_path / "signalling.py").write_text(textwrap.dedent(SIGNALLING))
+    given = ["--data", rows, "-t", "linf:22/255", "--batch-size", 2, "--no-prepare", "--steps", 5]
+
+    def call(folder, how=None, at=30):
+        (tmp_path / "ends").unlink(missing_ok=True)
+        if how is not None:
+            (tmp_path / "ends").write_text(str(int(how)))
+            (tmp_path / "at").write_text(str(at))
+        status = ended("attack", "--model", f"{tmp_path}/signalling.py:signalling", *given, "-o", folder)
+        return status, (tmp_path / "said.txt").read_text()
+
+    return call
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".parquet", ".safetensors")}
+
+
+def test_a_killed_attack_goes_on_bit_for_bit(signalled, tmp_path, monkeypatch):
+    """Killed twice, once it even was interrupted; shards of five rows at most, so that some are full and one is not."""
+    monkeypatch.setattr("struthio.cli.saving.SHARD_BYTES", 4 * 768 * 4)
+    assert signalled(tmp_path / "whole")[0] == 0
+    for how, at in ((signal.SIGKILL, 18), (signal.SIGINT, 14), (signal.SIGKILL, 7)):
+        status, said = signalled(tmp_path / "kept", how, at)
+        assert status == (130 if how == signal.SIGINT else -9), said
+    status, said = signalled(tmp_path / "kept")
+    assert status == 0
+    assert "finished rows of this attack: it goes on with the other" in said
+    assert files_of(tmp_path / "kept") == files_of(tmp_path / "whole")
+    kept, whole = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("kept", "whole"))
+    assert kept | {"seconds": 0} == whole | {"seconds": 0}
+    status, said = signalled(tmp_path / "kept")
+    assert "holds 10 finished rows of this attack: nothing is left to do" in said
+    assert files_of(tmp_path / "kept") == files_of(tmp_path / "whole")
+
+
+def test_a_real_ctrl_c(signalled, tmp_path):
+    status, said = signalled(tmp_path / "kept", signal.SIGINT)
+    assert status == 130, said
+    assert "Traceback" not in said
+    done = pq.read_table(tmp_path / "kept" / "rows.parquet").num_rows
+    assert 2 <= done < 10
+    assert f"{done} of 10 rows are done, and kept in" in said
+    assert "robust accuracy" in said
+    assert json.loads((tmp_path / "kept" / "summary.json").read_text())["rows"] == done
+
+
+def test_another_attack_is_refused_with_what_differs(attack, tmp_path, models, rows):
+    kept = ("-o", tmp_path / "kept", "-n", 4)
+    attack(*kept)
+    attack(*kept, "--seed", 1).refused("another attack (seed: given 1, there 0)")
+    attack(*kept, "--steps", 5).refused('given "PGD(steps=5)", there "PGD()"')
+    attack(*kept, "--no-prepare", "--row-budget", 9).refused("prepare: given false, there true; row_budget: given 9")
+    attack("-o", tmp_path / "kept", "-n", 3).refused("4 finished rows of this attack, and 3 are asked for")
+    assert attack("-o", tmp_path / "kept", "--json").json()["rows"] == 10
+    models.write_text(models.read_text().replace("40 * x.mean", "80 * x.mean"))
+    attack("-o", tmp_path / "kept").refused("another --model: the first rows were answered otherwise")
+    np.savez(rows, x=np.load(rows)["x"][::-1], y=np.load(rows)["y"])
+    attack("-o", tmp_path / "kept").refused("digest of the data: given")
+
+
+def test_a_mistake_leaves_the_folder_free(attack, tmp_path, rows):
+    x = np.load(rows)["x"] / np.float32(255)
+    x[:, 0, 3, 3] = np.nan
+    np.savez(tmp_path / "nan.npz", x=x, y=np.zeros(10, np.int64))
+    attack("-o", tmp_path / "kept", data=tmp_path / "nan.npz").refused("NaN")
+    assert attack("-o", tmp_path / "kept").status == 0
+
+
+def test_rows_without_a_journal_are_not_written_over(attack, tmp_path):
+    attack("-o", tmp_path / "kept", "-n", 2)
+    (tmp_path / "kept" / "journal.sqlite").unlink()
+    attack("-o", tmp_path / "kept", "-n", 2).refused("holds rows.parquet, of which its journal.sqlite knows nothing")
+
+
+def damage_shard(kept):
+    path = kept / "adversarials-00001.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_row(kept):
+    with closing(sqlite3.connect(kept / "journal.sqlite")) as database, database:
+        database.execute("UPDATE records SET value = zeroblob(9) WHERE kind = 'batch' AND key = ?", ((2).to_bytes(8),))
+
+
+@pytest.mark.parametrize(("damage", "left"), [(damage_shard, 4), (damage_row, 0)])
+def test_what_is_damaged_is_noticed_and_done_again(attack, tmp_path, monkeypatch, damage, left):
+    """Batches of two rows, shards of four: the second shard, and a batch of the first."""
+    monkeypatch.setattr("struthio.cli.saving.SHARD_BYTES", 4 * 768 * 4)
+    given = ("-o", tmp_path / "kept", "--batch-size", 2)
+    attack(*given)
+    whole = files_of(tmp_path / "kept")
+    assert len(whole) == 4
+    damage(tmp_path / "kept")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        said = attack(*given)
+    assert f"after its first {left} rows was damaged" in said.err
+    assert files_of(tmp_path / "kept") == whole

@@ -67,6 +67,17 @@ def test_an_attack_on_a_defended_model(run):
     run(*given, "--defense", "jpge").refused("jpeg")
 
 
+def test_chance_that_nobody_declared_is_noticed(run, tmp_path):
+    (tmp_path / "chance.py").write_text(
+        "import torch\nimport struthio as st\n\n\nclass Chance(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.net = st.load('zoo:digits-cnn')\n\n"
+        "    def forward(self, x):\n        return self.net(torch.nn.functional.dropout(x, 0.3, training=True))\n"
+    )
+    given = "attack", "--data", "data:digits", "-n", "4", "-t", "linf:0.2", "--attack", "fgsm"
+    said = run(*given, "--model", f"{tmp_path / 'chance.py'}:Chance").err
+    assert "otherwise when it is asked again" in " ".join(said.split())
+
+
 def test_an_audit_of_a_defended_model_doubts_and_repairs(run):
     said = run(
         "audit", "zoo:digits-cnn", "data:digits", "-t", "linf:0.3", "-n", "8", "--level", "quick", "--certify", "none",

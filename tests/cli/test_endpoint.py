@@ -1,14 +1,15 @@
 """`struthio attack --endpoint`: a real service attacked by questions alone, which are counted as it counts them."""
 
+import json
+import os
+import signal
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 from torch import nn
 
-from struthio.cli.earlier import earlier
-from struthio.cli.saving import ANSWERS
-from struthio.models import Endpoint
 from struthio.zoo import load
 from tests.service import Running, Service
 
@@ -136,7 +137,7 @@ def test_an_endpoint_that_is_gone_leaves_what_was_done(attack, service, tmp_path
     assert wins == table["success"]
 
 
-def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path, capsys):
+def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path):
     """The service falls ill in the third batch; what then comes out is what comes out of one run in health."""
     folder, given = tmp_path / "kept", ("-n", 6, "--batch-size", 2, "--retries", 1, "--json", "-O", "queries=12")
     service.plan = ["answer"] * 15 + ["fail"] * 2
@@ -144,45 +145,44 @@ def test_the_same_command_goes_on_where_it_ended(attack, service, tmp_path, caps
     assert first.status == 2
     sent = service.inputs
     attack("-n", 1, *given[2:], "-o", folder).refused("4 finished rows of this attack, and 1 are asked for")
-    assert earlier(folder, {"seed": 0})
-    assert earlier(folder, {"seed": 1}) is None
-    assert "an unfinished attack of another seed, which is replaced" in capsys.readouterr().err
+    attack(*given, "-o", folder, "--seed", 1).refused("another attack (seed: given 1, there 0)")
     said = attack(*given, "-o", folder, "--budget", 5000)
     assert first.json()["rows"] == 6  # the batch in which it fell ill is kept, and attacked once more
-    assert f"goes on with the other 2. So far {sent:,} of 5,000 inputs sent" in said.err
+    assert f"holds 4 finished rows of this attack, and {sent:,} of 5,000 inputs sent" in said.err
+    assert "it goes on with the other 2" in said.err
     assert said.json()["inputs_sent"] == service.inputs > sent
-    assert earlier(folder, {}) is None  # it is complete
     healthy = attack(*given, "-o", tmp_path / "whole").json()
     assert said.json()["success_rate"] == healthy["success_rate"]
     kept, whole = (pq.read_table(tmp_path / name / "rows.parquet") for name in ("kept", "whole"))
-    columns = [name for name in whole.schema.names if name != "forwards"]  # what was known costs no more
-    assert kept.select(columns).equals(whole.select(columns))
+    assert kept.equals(whole)
     shards = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
     assert [row for shard in shards for row in shard["id"].tolist()] == list(range(6))
 
 
-def test_ctrl_c_loses_no_answer(attack, service, tmp_path, monkeypatch):
-    """Stopped in its only batch; the same command then asks what the rest of one run would have asked."""
-    folder, given, ask = tmp_path / "kept", ("-n", 4, "--budget", 400, "-O", "queries=12"), Endpoint._ask
-    whole = attack(*given, "--json").json()
-    service.inputs = 0
+def test_no_answer_is_lost_to_a_kill(ended, attack, running, service, rows, tmp_path, monkeypatch):
+    """Killed and interrupted in the middle of a batch; all in all what one run asks, and its rows bit for bit."""
+    given = ("-n", 4, "--budget", 100, "--batch-size", 2, "-O", "queries=19")
+    command = ("attack", "--endpoint", f"{running[1]}/scores", "--data", rows, "-t", "linf:22/255", "-a", "square")
+    assert attack(*given, "-o", tmp_path / "whole").status == 0
+    sent, service.inputs, see, pids = service.inputs, 0, service.see, []
+    at = iter((sent // 3, 2 * sent // 3))
+    moment = [next(at)]
 
-    def stopped(self, *arguments):
-        if self.asked > 20:
-            raise KeyboardInterrupt
-        return ask(self, *arguments)
+    def seen(x):
+        if service.inputs + len(x) > moment[0]:
+            moment[0] = next(at, 10_000)
+            os.kill(pids[-1], signal.SIGINT if pids[1:] else signal.SIGKILL)
+        return see(x)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Endpoint, "_ask", stopped)
-        first = attack(*given, "-o", folder)
-    assert first.status == 130
-    assert "0 of 4 rows are done, and kept in" in first.err
-    sent = service.inputs
-    said = attack(*given, "-o", folder, "--json")
-    assert f"{sent} answers: it goes on with the other 4. So far {sent} of 400 inputs sent" in said.err
-    assert said.json()["inputs_sent"] == service.inputs == whole["inputs_sent"] > sent > 20
-    assert said.json()["success_rate"] == whole["success_rate"]
-    assert not (folder / ANSWERS).exists()
+    monkeypatch.setattr(service, "see", seen)
+    for status in (-9, 130):
+        assert ended(*command, *given, "-o", tmp_path / "kept", started=pids.append) == status
+    assert ended(*command, *given, "-o", tmp_path / "kept") == 0
+    kept = json.loads((tmp_path / "kept" / "summary.json").read_text())
+    assert kept["inputs_sent"] == service.inputs == sent + kept["inputs_unsure"] <= 100
+    assert kept["inputs_unsure"] <= 2 * 4  # of the questions under way
+    tables = [pq.read_table(tmp_path / name / "rows.parquet") for name in ("kept", "whole")]
+    assert tables[0].equals(tables[1])
 
 
 def test_names_of_classes(attack, service):

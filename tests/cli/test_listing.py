@@ -57,5 +57,11 @@ def test_what_is_shown_can_be_imported(run, name):
     exec("\n".join(imports))
 
 
+def test_without_a_kind_the_kinds_are_listed(run):
+    kinds = [entry["name"] for entry in run("list", "--json").json()]
+    assert kinds == ["attacks", "threats", "models", "data", "defenses", "detectors", "recipes"]
+    assert "defenses" in run("list").out
+
+
 def test_lists_are_named(run):
     run("list", "attack").refused("attacks")

@@ -1,4 +1,5 @@
 import shlex
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,26 @@ def test_ctrl_c_keeps_what_is_done(attack, picture, tmp_path, monkeypatch):
     assert said.json()["complete"] is False
     assert "1 of 2 pictures are done" in said.err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a-adversarial.png", "a-figure.png"}
+
+
+@pytest.mark.parametrize(("at", "kept"), [(9, True), (2, False)])
+def test_ctrl_c_in_the_middle_of_a_picture_keeps_the_best_so_far(attack, picture, models, tmp_path, at, kept):
+    """The third question is the attack's first: before it is put there is nothing to keep."""
+    halting = "len(COUNT) != AT or signal.raise_signal(signal.SIGINT)"
+    text = models.read_text().replace("means = 40", f"COUNT.append(1); {halting}; means = 40")
+    models.write_text(f"import signal\nCOUNT, AT = [], {at}\n{text}")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        said = attack(picture("a.png"), picture("b.png"), "--to", "blue", "-t", "linf:60/255", "--json")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said.status == 130
+    assert f"{int(kept)} of 2 pictures are done" in said.err
+    assert ("a.png was cut short: what was found until then is kept" in said.err) == kept
+    assert [entry["file"] for entry in said.json()["pictures"]] == ["a.png"] * kept
+    assert (tmp_path / "out" / "a-adversarial.png").exists() == kept
+    assert not (tmp_path / "out" / "b-adversarial.png").exists()
 
 
 def test_a_users_own_words_do_not_spoil_the_json(attack, picture):

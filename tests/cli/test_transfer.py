@@ -36,6 +36,15 @@ def attack(run, models, rows):
     return call
 
 
+def test_models_of_different_inputs(transfer, models):
+    models.write_text(
+        models.read_text().replace("class Two(Colours):", "class Two(Colours):\n    input_size = (3, 8, 8)")
+    )
+    assert "colours takes 3 x 16 x 16; weighed takes 3 x 16 x 16; two takes 3 x 8 x 8" in transfer().err
+    models.write_text(models.read_text().replace("(3, 8, 8)", "(1, 8, 8)"))
+    transfer().refused("inputs of different kinds", "two takes 1 x 8 x 8")
+
+
 def test_counts_have_their_closed_form(transfer):
     """Rows 0 to 3 are behind by 10 to 40 levels and fall to 22 on both sides; the last two are wrong already."""
     found = transfer("--json").json()

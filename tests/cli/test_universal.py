@@ -42,6 +42,39 @@ def test_what_is_left(universal, tmp_path):
     assert json.loads((tmp_path / "kept" / "universal.json").read_text())["fooled"]["of"] == 4
 
 
+INTERRUPTED = """
+import signal
+from torch import nn
+
+class Interrupted(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += x.requires_grad
+        if x.requires_grad and self.calls == AT:
+            signal.raise_signal(signal.SIGINT)
+        return 40 * x.mean((2, 3))
+
+def colours():
+    return Interrupted()
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_ctrl_c_keeps_what_was_found(universal, models, tmp_path, at):
+    """One slope a pass: in the second blue is up already, in the first nothing is there yet."""
+    models.write_text(INTERRUPTED.replace("AT", str(at)))
+    said = universal("-o", tmp_path / "kept")
+    assert said.status == 130
+    assert "Traceback" not in said.err
+    assert (tmp_path / "kept" / "change.safetensors").exists() == (at == 2)
+    if at == 2:
+        assert "stopped in pass 2: what was found until then is judged, and is kept in" in said.err
+        figures = json.loads((tmp_path / "kept" / "universal.json").read_text())
+        assert figures["complete"] is False
+        assert (figures["fooled"]["count"], figures["fooled"]["of"]) == (3, 5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

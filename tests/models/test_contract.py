@@ -70,6 +70,11 @@ def test_outputs_that_are_no_tensor_or_not_finite() -> None:
         check_contract(lambda x: net()(x) / 0, X)
 
 
+def test_independent_labels_are_warned_of() -> None:
+    with pytest.warns(ContractWarning, match="behind a sigmoid"):
+        check_contract(nn.Sequential(net(), nn.Sigmoid()), X)
+
+
 def test_probabilities_are_warned_of_and_logits_mend_it() -> None:
     model = nn.Sequential(net(), nn.Softmax(1))
     with pytest.warns(ContractWarning, match=r"Logits\(model\)"):

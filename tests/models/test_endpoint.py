@@ -14,6 +14,7 @@ import torch
 
 import struthio as st
 from struthio import UserError
+from struthio.data.journal import Journal
 from struthio.meter import BudgetSpent, Gone
 from struthio.models.answer import find
 from struthio.models.post import retry_after
@@ -117,7 +118,7 @@ def test_nothing_is_asked_twice(service, url):
 
 
 def test_few_answers_are_remembered_where_memory_is_short(service, url, monkeypatch):
-    monkeypatch.setattr("struthio.models.endpoint.REMEMBERED", 5)
+    monkeypatch.setattr("struthio.models.remembered.MOST", 5)
     model = st.Endpoint(f"{url}/scores")
     torch.testing.assert_close(model(X), OUTPUTS)
     model(X[-5:])
@@ -226,12 +227,57 @@ def test_a_view_shows_no_more_of_what_broke_off_than_of_the_rest(service, url):
     assert caught.value.outputs[5:].isnan().all()
 
 
-def test_answers_are_kept_for_another_endpoint(service, url):
-    first, second = st.Endpoint(f"{url}/scores"), st.Endpoint(f"{url}/scores", budget=1)
-    outputs = first(X[:8])
-    second.recall(first.answers())
-    assert torch.equal(second(X[:8]), outputs)
-    assert (second.asked, service.inputs) == (0, 8)
+def kept(path, url):
+    return Journal.open(path, {"service": url})
+
+
+def test_answers_are_kept_for_another_endpoint(service, url, tmp_path):
+    with kept(tmp_path / "answers", url) as journal:
+        outputs = st.Endpoint(f"{url}/scores", kept=journal)(X[:8])
+    with kept(tmp_path / "answers", url) as journal:
+        second = st.Endpoint(f"{url}/scores", budget=9, kept=journal)
+        assert (second.asked, second.left) == (8, 9)  # the 8 are paid for, and count when they are asked again
+        assert torch.equal(second(X[[0, 0, *range(1, 8)]])[1:], outputs)
+        assert second.cost.tolist() == [1, 0] + [1] * 7
+        assert (second.asked, second.left, service.inputs) == (8, 1, 8)
+        second(X[:8])
+        assert second.cost.sum() == 0
+        with pytest.raises(UserError, match="cache=True"):
+            st.Endpoint(f"{url}/scores", cache=False, kept=journal)
+    with pytest.raises(UserError, match="another job"):
+        kept(tmp_path / "answers", "another")
+
+
+def test_what_rows_that_are_done_asked_is_not_paid_again(service, url, tmp_path):
+    with kept(tmp_path / "answers", url) as journal:
+        first = st.Endpoint(f"{url}/scores", kept=journal)
+        first(X[:8])
+        first.memory.settle()
+        first(X[8:])
+    with kept(tmp_path / "answers", url) as journal:
+        second = st.Endpoint(f"{url}/scores", budget=12, kept=journal)
+        assert second.left == 4
+        second(X)
+        assert second.cost.tolist() == [0] * 8 + [1] * 4
+        assert second.left == 0
+
+
+def test_a_question_under_way_counts_though_nobody_heard_of_it(service, url, tmp_path, monkeypatch):
+    """As if the process had been killed between the question and its answer, or had been refused."""
+    service.plan = ["answer", "limit without a word"]
+    with kept(tmp_path / "answers", url) as journal:
+        model = st.Endpoint(f"{url}/scores", kept=journal)
+        model(X[:5])
+        model(X[5:7])
+        assert (model.asked, model.unsure) == (7, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(model.memory, "heard", lambda answers: None)
+            model(X[7:])
+    with kept(tmp_path / "answers", url) as journal:
+        second = st.Endpoint(f"{url}/scores", kept=journal)
+        assert (second.asked, second.unsure) == (12, 5)
+        second(X[:7])
+        assert service.inputs == 12
 
 
 # ---- a service that is ill

@@ -97,6 +97,22 @@ def test_specs_that_name_nothing(spec: str) -> None:
         load(spec)
 
 
+def test_a_module_of_a_package_says_how_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ownpkg" / "deep").mkdir(parents=True)
+    for place in ("ownpkg/__init__.py", "ownpkg/deep/__init__.py", "ownpkg/deep/net.py"):
+        (tmp_path / place).write_text(CODE if place.endswith("net.py") else "")
+    (tmp_path / "ownpkg" / "net.py").write_text("from .deep.net import make")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"PYTHONPATH={tmp_path} struthio \.\.\. ownpkg\.net:FACTORY"):
+        load("ownpkg/net.py:make")
+    with pytest.raises(UserError, match=r"ownpkg lies in this folder.*PYTHONPATH=\. struthio"):
+        load("ownpkg.net:make")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert isinstance(load("ownpkg.net:make"), nn.Sequential)
+    with pytest.raises(UserError, match=r"PACKAGE\.MODULE:FACTORY"):
+        load("ownpkg.gone:make")
+
+
 @pytest.mark.parametrize(
     "wrap", [lambda s: s, lambda s: {"state_dict": s, "rate": torch.tensor(0.1)}, lambda s: {"model": s, "epoch": 3}]
 )
@@ -105,6 +121,14 @@ def test_weights_are_unwrapped(code: str, tmp_path: Path, wrap: object, prefix: 
     state = {"1.weight": torch.rand(3, 12), "1.bias": torch.rand(3)}
     torch.save(wrap({prefix + name: value for name, value in state.items()}), tmp_path / "w.pt")
     assert torch.equal(load(f"{code}:make", weights=tmp_path / "w.pt")[1].weight, state["1.weight"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_program_says_how_it_comes_in(code: str, tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "m.pt"))
+    for spec, weights in ((str(tmp_path / "m.pt"), None), (f"{code}:make", tmp_path / "m.pt")):
+        with pytest.raises(UserError, match=r"a TorchScript program.*torch\.jit\.load"):
+            load(spec, weights=weights)
 
 
 def test_weights_from_safetensors(code: str, tmp_path: Path) -> None:
@@ -251,6 +275,26 @@ def test_onnx_has_the_gradients_of_the_torch_model(tmp_path: Path, dynamo: bool,
     for x in (torch.rand(1, 3, 8, 8), torch.rand(2, 3, 8, 8), torch.rand(5, 3, 8, 8)):
         torch.testing.assert_close(found(x), model(x), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(slope(found, x), slope(model, x), atol=1e-5, rtol=1e-4)
+
+
+def test_of_several_onnx_outputs_the_first_is_taken_with_its_gradients(tmp_path: Path) -> None:
+    pytest.importorskip("onnx2fx", reason="the onnx extra")
+
+    class Pair(Net):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            scores = super().forward(x)
+            return scores, scores.argmax(1)
+
+    model, x = Pair().eval(), torch.rand(2, 3, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (x,), tmp_path / "m.onnx", dynamo=False, opset_version=17, input_names=["x"],
+            dynamic_axes={"x": {0: "n"}},
+        )  # fmt: skip
+    found = load(str(tmp_path / "m.onnx"))
+    torch.testing.assert_close(found(x), model(x)[0], atol=1e-5, rtol=1e-4)
+    assert slope(found, x).abs().sum() > 0
 
 
 def test_onnx_that_cannot_be_converted_gives_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

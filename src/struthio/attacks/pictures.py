@@ -81,6 +81,7 @@ def attack_picture(
     *,
     path: str | Path | None = None,
     seed: int = 0,
+    seen: Model | None = None,
 ) -> PictureResult:
     """Attack one picture and judge what an 8-bit file keeps of it.
 
@@ -93,6 +94,7 @@ def attack_picture(
             unnoticed where the network may abstain.
         path: where the result is saved as PNG, and read back from. None passes it through PNG in memory.
         seed: of the random numbers.
+        seen: what the attack asks in place of the model, such as one that tells of it and can be stopped.
 
     Raises:
         UserError: where the network already says what is wanted, or an argument cannot be meant.
@@ -106,7 +108,7 @@ def attack_picture(
     if bool(goal.success(clean)):
         raise UserError(f"the network already says {_called(given, clean)}; name another class.")
     started = time.perf_counter()
-    result = attack(model, x[None], goal, threat, seed)
+    result = attack(model if seen is None else seen, x[None], goal, threat, seed)
     seconds = time.perf_counter() - started
     saved = _saved(result.x_adv[0], path)
     return PictureResult(

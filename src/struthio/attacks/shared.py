@@ -117,4 +117,9 @@ def chunks(batches: Batches, size: int) -> Iterator[tuple[Tensor, Tensor]]:
             "function of the batch size, such as data.batches."
         )
     for ids, x, *_ in batches(size) if callable(batches) else batches:
+        if ids.ndim != 1 or ids.is_floating_point() or len(ids) != len(x):
+            raise UserError(
+                f"a batch begins with shapes {tuple(ids.shape)} and {tuple(x.shape)}; the rows' numbers [n] and inputs "
+                "[n, ...] are needed: (torch.arange(len(x)), x), or what the batches of struthio.load_data give."
+            )
         yield from zip(ids.split(size), x.detach().split(size), strict=True)

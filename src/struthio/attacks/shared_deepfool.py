@@ -82,6 +82,7 @@ class UniversalDeepFool:
 
         Raises:
             UserError: where an argument cannot be meant.
+            Stopped: after Ctrl-C, a KeyboardInterrupt whose `found` is the change as it was then.
         """
         checks.norm_known(getattr(threat, "norm", None), self.norms, type(self).__name__)
         rows = Fitting(model, batches, threat, target, self.batch_size, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,9 +50,9 @@ class Fitting:
         check_finite(self.threat)
         checks.mode(getattr(self.model, "original", self.model))
 
-    def passed(self, update: Update, z: Tensor | None, done: int) -> tuple[Tensor, float, Tensor]:
-        """Z after one pass of updates, the share of rows that it fooled on the way, and rows, forwards, backwards."""
-        own, fooled, cost = alone(self.threat), 0, torch.zeros(3, dtype=torch.int64)
+    def passed(self, update: Update, z: Tensor | None, done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass of updates: after each batch z, and how many rows there were, were fooled, and cost (both ways)."""
+        own = alone(self.threat)
         for ids, x in chunks(self.batches, self.batch_size):
             z = torch.zeros_like(x[:1]) if z is None else z
             if x.shape[1:] != z.shape[1:]:
@@ -63,11 +63,10 @@ class Fitting:
             with no_trace(generator):
                 task = self._task(x, generator)
                 z, won = update(task, z, own)
-            fooled += int(won.sum())
-            cost += torch.tensor([len(x), int(task.model.forwards.sum()), int(task.model.backwards.sum())])
+            spent = int(task.model.forwards.sum()), int(task.model.backwards.sum())
+            yield z, torch.tensor([len(x), int(won.sum()), *spent])
         if z is None:
             raise UserError("the batches hold no rows to fit a change to.")
-        return z, fooled / int(cost[0]), cost
 
     def _task(self, x: Tensor, generator: RowGenerator) -> Task:
         self.threat.check(x)
@@ -86,25 +85,51 @@ class Fitting:
 
         With `enough`, z is judged after each pass, fitting stops at that share of fooled rows, and the best pass is
         kept; without, the shares are those seen on the way, and the last pass is kept.
+
+        Raises:
+            Stopped: after Ctrl-C, with what was found until then; KeyboardInterrupt where that is nothing.
         """
         began, found, best = time.perf_counter(), list[float](), -1.0
-        z, kept, total = None, None, torch.zeros(3, dtype=torch.int64)
-        for done in range(passes):
-            z, rate, cost = self.passed(update, z, done)
-            if enough is not None:
-                judged = Universal(z[0], self.threat, self.target).fooling(self.model, self.batches, self.batch_size)
-                rate, cost[1] = judged.rate, cost[1] + 2 * cost[0]
-            total += cost
-            if enough is None or rate > best:
-                kept, best = z[0], rate
-            found.append(rate)
-            if progress is not None:
-                progress(done + 1, rate)
-            if enough is not None and rate >= enough:
-                break
-        assert kept is not None
-        seconds = time.perf_counter() - began
-        return Universal(kept, self.threat, self.target, tuple(found), int(total[1]), int(total[2]), seconds)
+        z: Tensor | None = None
+        kept, total = None, torch.zeros(4, dtype=torch.int64)
+
+        def so_far() -> Universal:
+            assert z is not None
+            seconds, change = time.perf_counter() - began, z[0] if kept is None else kept
+            return Universal(change, self.threat, self.target, tuple(found), int(total[2]), int(total[3]), seconds)
+
+        try:
+            for done in range(passes):
+                before = total
+                for moved, told in self.passed(update, z, done):
+                    z, total = moved, total + told
+                rows, fooled, _, _ = (total - before).tolist()
+                rate = fooled / rows
+                if z is not None and enough is not None:
+                    change = Universal(z[0], self.threat, self.target)
+                    rate = change.fooling(self.model, self.batches, self.batch_size).rate
+                    total = total + torch.tensor([0, 0, 2 * rows, 0])
+                    kept, best = (z[0], rate) if rate > best else (kept, best)
+                found.append(rate)
+                if progress is not None:
+                    progress(done + 1, rate)
+                if enough is not None and rate >= enough:
+                    break
+        except KeyboardInterrupt as stop:
+            raise (stop if z is None else Stopped(so_far())) from None
+        return so_far()
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C in fitting.
+
+    Attributes:
+        found: the change as it was then.
+    """
+
+    def __init__(self, found: Universal) -> None:
+        super().__init__()
+        self.found = found
 
 
 def alone(threat: Threat) -> Threat:

@@ -235,15 +235,18 @@ def attack(
     figure, and is judged on the 8-bit file as saved. Of a data set, rows are
     attacked in batches, to measure how robust the model is.
 
-    A model behind an address (--endpoint) is attacked by questions alone. What
-    was found is kept when it answers no more; the same command, with the same
-    -o DIR, goes on with the other rows and what is left of --budget, and asks
-    nothing that was answered.
+    With -o DIR every finished batch is on the disk before the next begins. After
+    Ctrl-C, a kill or a full disk the same command goes on with the other rows,
+    and ends as one run would have; another attack in that folder is refused.
+
+    A model behind an address (--endpoint) is attacked by questions alone. Every
+    answer is kept in DIR as it comes: the same command goes on with what is left
+    of --budget when the service answers no more, and asks nothing twice.
 
     Exit status: 0 done (pictures: all reached), 1 some picture not reached,
     or --budget spent before the last row, 2 a mistake, a picture that cannot
     be attacked (the others still are), or an endpoint that is gone,
-    130 Ctrl-C (what was done is kept).
+    130 Ctrl-C (what was done is kept; of a picture, the best so far).
     """
     if pictures and options.data is not None:
         raise UserError("pictures and --data were given; they are two jobs. Give one of them.")

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.text import Text
 
-from struthio.audit.summary import Audit, Verdict
+from struthio.audit.summary import Audit
+from struthio.audit.verdict import Verdict
 from struthio.cli import terminal
 from struthio.cli.audit import Options
 from struthio.report import table

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from struthio._version import __version__
+from struthio.attacks.via import Via
 from struthio.cli import terminal
 from struthio.cli.saving import ROWS
 from struthio.cli.tally import Tally
 from struthio.data.numbering import in_words, renumbered
 from struthio.describe import describe
 from struthio.goals import abstains
-from struthio.models import Endpoint, Prepared
+from struthio.models import Endpoint, Prepared, fingerprint
 from struthio.report import table
 from struthio.report.numbers import seconds_text, share_text, size_text
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from struthio.attacks.base import Attack
     from struthio.cli.attack import Options
     from struthio.cli.batch import Job
+    from struthio.data import Samples
     from struthio.types import Model, Threat
 
 
@@ -46,13 +48,28 @@ def about(options: Options, attack: Attack, threat: Threat, model: Model) -> dic
         "struthio": __version__,
         "model": model.line.shown if isinstance(model, Endpoint) else options.model,
         "weights": options.weights,
+        "defense": list(options.defense),
         "via": options.via,
         "data": options.data,
         "attack": describe(attack),
         "threat": describe(threat),
         "goal": (options.goal_text() or "untargeted") + (", unnoticed" if abstains(model) else ""),
+        "row_budget": options.row_budget,
         "seed": options.seed,
     }
+
+
+def job(options: Options, attack: Attack, threat: Threat, model: Model, data: Samples) -> dict[str, Any]:
+    """All that a finished row depends on, by name: the same command is known by it again."""
+    if isinstance(model, Endpoint):
+        asked = {name: getattr(options, name) for name in ("outputs", "classes", "field", "encoding", "layout", "each")}
+        known: dict[str, Any] = {**asked, "answer": options.answer}
+    else:
+        known = {"digest of the model": fingerprint.of_model(model), "prepare": options.prepare}
+    if isinstance(attack, Via):
+        known |= {"digest of --via": fingerprint.of_model(attack.source), "average": options.average}
+    digest = fingerprint.of_data(data, len(data))
+    return {**about(options, attack, threat, model), **known, "digest of the data": digest}
 
 
 def summary(job: Job, tally: Tally, seconds: float, complete: bool) -> dict[str, Any]:

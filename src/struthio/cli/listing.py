@@ -15,9 +15,9 @@ Entry = dict[str, Any]
 
 def list_(
     kind: Annotated[
-        Literal["attacks", "threats", "models", "data", "defenses", "detectors", "recipes"],
-        Parameter(help="What to list."),
-    ],
+        Literal["attacks", "threats", "models", "data", "defenses", "detectors", "recipes"] | None,
+        Parameter(help="What to list; if not said, what can be listed."),
+    ] = None,
     /,
     *,
     json: Json = False,
@@ -27,7 +27,7 @@ def list_(
         "attacks": attacks, "threats": threats, "models": models, "data": data, "defenses": defenses,
         "detectors": detectors, "recipes": recipes,
     }  # fmt: skip
-    entries = listed[kind]()
+    entries = listed[kind]() if kind else [{"name": name, "what": summary(of)} for name, of in listed.items()]
     if json:
         terminal.show_json(entries)
         return 0
@@ -115,8 +115,8 @@ def _with_papers(kinds: dict[str, Any]) -> list[Entry]:
     return [{"name": name, "what": summary(kind), "paper": kind.paper} for name, kind in kinds.items()]
 
 
-def summary(kind: type[Any]) -> str:
-    """What a class is, by the first paragraph of its docstring."""
+def summary(kind: Any) -> str:
+    """What a class or a function is, by the first paragraph of its docstring."""
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 

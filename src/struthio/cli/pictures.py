@@ -18,10 +18,11 @@ from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
 from struthio.cli.network import agreed, chosen_attack, chosen_threat, load_network
 from struthio.cli.picture_job import FOLDER, MODEL, THREAT, Done, Job, Problem, sources
+from struthio.cli.watching import watched
 from struthio.data.files import replacing, writable_folder
 from struthio.data.pictures import read_picture
 from struthio.describe import describe
-from struthio.meter import ask
+from struthio.meter import Ended, ask
 from struthio.models import prepare
 from struthio.report import figure
 from struthio.report.numbers import seconds_text
@@ -83,21 +84,26 @@ def _attacked(job: Job, sources: Sequence[Path | Problem]) -> Iterator[Done | Pr
         if isinstance(source, Problem):
             yield source
             continue
-        with terminal.err().status(f"{source.name} ({number} of {len(sources)})"):
-            try:
-                x = _read(job, source)
-            except UserError as error:
-                yield Problem(source.name, str(error))
-                continue
-            if not ready:
-                job = replace(job, model=_agreed(job, x))
-                fast = prepare(_seen(job), x[None], channels_last=True) if len(sources) >= SEVERAL else _seen(job)
-                ready = True
-            _warn_of_length(job, fast, source, x)
-            try:
-                yield _one(job, fast, source, x, _free_name(source.stem, taken))
-            except UserError as error:
-                yield Problem(source.name, str(error))
+        try:
+            x = _read(job, source)
+        except UserError as error:
+            yield Problem(source.name, str(error))
+            continue
+        if not ready:
+            job = replace(job, model=_agreed(job, x))
+            fast = prepare(_seen(job), x[None], channels_last=True) if len(sources) >= SEVERAL else _seen(job)
+            ready = True
+        _warn_of_length(job, fast, source, x)
+        place = f"{source.name} ({number} of {len(sources)})"
+        try:
+            done, stopped = _one(job, fast, source, x, _free_name(source.stem, taken), place)
+        except UserError as error:
+            yield Problem(source.name, str(error))
+            continue
+        yield done
+        if stopped:
+            terminal.note(f"{source.name} was cut short: what was found until then is kept.")
+            raise KeyboardInterrupt
 
 
 def _read(job: Job, source: Path) -> Tensor:
@@ -144,9 +150,16 @@ def _warn_of_length(job: Job, model: nn.Module, source: Path, x: Tensor) -> None
     )
 
 
-def _one(job: Job, model: nn.Module, source: Path, x: Tensor, name: str) -> Done:
+def _one(job: Job, model: nn.Module, source: Path, x: Tensor, name: str, place: str) -> tuple[Done, bool]:
+    """What came of a picture, and whether Ctrl-C cut it short."""
     saved, drawn = job.folder / f"{name}-adversarial.png", job.folder / f"{name}-figure.png"
-    result = attack_picture(model, x, job.attack, job.threat, job.aim, path=saved, seed=job.options.seed)
+    with watched(model, job.attack, place) as seen:
+        try:
+            result = attack_picture(
+                model, x, job.attack, job.threat, job.aim, path=saved, seed=job.options.seed, seen=seen
+            )
+        except Ended as nothing:
+            raise KeyboardInterrupt from nothing
     shown = (job.options.model or MODEL).removeprefix("zoo:")
     panels = [
         figure.Panel("before", result.x, job.top(result.before)),
@@ -155,4 +168,4 @@ def _one(job: Job, model: nn.Module, source: Path, x: Tensor, name: str) -> Done
     ]
     with replacing(drawn) as beside:
         figure.draw(panels, beside, "  ·  ".join([source.name, shown, describe(job.attack), describe(job.threat)]))
-    return Done(source.name, result, saved, drawn)
+    return Done(source.name, result, saved, drawn), seen.stopped

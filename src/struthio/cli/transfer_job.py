@@ -102,8 +102,7 @@ def _job(specs: dict[str, str], options: TransferOptions) -> Job:
     if options.output is not None:
         writable_folder(options.output)
     models = {name: load_network(plain, spec) for name, spec in specs.items()}
-    sizes = [size for model in models.values() if (size := getattr(model, "input_size", None))]
-    data = load_data(options.data, sizes[0] if sizes else None)
+    data = load_data(options.data, _size(models))
     rows = min(options.count, len(data))
     _, x, labels = next(data.batches(32, stop=rows))
     if labels is None:
@@ -111,6 +110,18 @@ def _job(specs: dict[str, str], options: TransferOptions) -> Job:
     models = {name: agreed(model, x.to(device(options.device)), labels) for name, model in models.items()}
     size = options.batch_size or max(1, min(ROWS_AT_ONCE, VALUES // x[0].numel()))
     return Job(models, specs, sources, data, attack, threat, options, rows, size)
+
+
+def _size(models: dict[str, nn.Module]) -> tuple[int, int, int] | None:
+    """The inputs that all models are given: as the first takes them that says so."""
+    sizes = {name: size for name, model in models.items() if (size := getattr(model, "input_size", None))}
+    said = "; ".join(f"{name} takes {' x '.join(map(str, size))}" for name, size in sizes.items())
+    if len({channels for channels, *_ in sizes.values()}) > 1:
+        raise UserError(f"the models take inputs of different kinds: {said}. Name models of one kind of input.")
+    first: tuple[int, int, int] | None = next(iter(sizes.values()), None)
+    if len(set(sizes.values())) > 1:
+        terminal.note(f"the models take inputs of different sizes, and all are given those of the first: {said}.")
+    return first
 
 
 def _matrix(job: Job, ids: Any, x: Any, labels: Any) -> TransferMatrix:

@@ -75,7 +75,8 @@ def universal(
     --to, when it becomes that class). A random change of the same radius is
     judged beside it.
 
-    Exit status: 0 done, 2 a mistake, 130 Ctrl-C.
+    Exit status: 0 done, 2 a mistake, 130 Ctrl-C (what was found until then is
+    kept and judged).
     """
     from struthio.cli.universal_job import run_universal
 

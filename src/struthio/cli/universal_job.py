@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from struthio.attacks.registry import UNIVERSAL
 from struthio.attacks.shared import Universal
 from struthio.attacks.shared_deepfool import UniversalDeepFool
+from struthio.attacks.shared_fit import Progress, Stopped
 from struthio.attacks.shared_gradient import UniversalGradient
 from struthio.checks import UserError, positive
 from struthio.cli import terminal
@@ -64,14 +65,28 @@ def run_universal(spec: str, options: UniversalOptions) -> int:
         def progress(done: int, rate: float) -> None:
             bar.update(task, completed=done, so_far=f", {rate:.1%} fooled")
 
-        found = job.attack.fit(
-            job.model, job.rows(0, job.fit), job.threat, target=job.target, seed=options.seed, progress=progress
-        )
-    figures = _figures(job, spec, found)
+        found, end = _fitted(job, progress)
     if options.output is not None:
-        _leave(options.output, found, figures)
+        _leave_change(job, found)
+    if end:
+        kept = f", and is kept in {options.output}" if options.output is not None else ""
+        terminal.note(f"stopped in pass {len(found.rates) + 1}: what was found until then is judged{kept}.")
+    figures = {**_figures(job, spec, found), "complete": not end}
+    if options.output is not None:
+        with replacing(writable_folder(options.output) / FIGURES) as beside:
+            beside.write_text(json.dumps(terminal.finite(figures), indent=2, ensure_ascii=False) + "\n")
     _tell(job, figures)
-    return 0
+    return end
+
+
+def _fitted(job: Job, progress: Progress) -> tuple[Universal, int]:
+    """The change, after Ctrl-C as it was then, and the exit status."""
+    try:
+        return job.attack.fit(
+            job.model, job.rows(0, job.fit), job.threat, target=job.target, seed=job.options.seed, progress=progress
+        ), 0
+    except Stopped as stopped:
+        return stopped.found, 130
 
 
 def _job(spec: str, options: UniversalOptions) -> Job:
@@ -127,15 +142,14 @@ def _figures(job: Job, spec: str, found: Universal) -> dict[str, Any]:
     }
 
 
-def _leave(output: str, found: Universal, figures: dict[str, Any]) -> None:
-    folder, delta = writable_folder(output), found.delta.float().cpu()
+def _leave_change(job: Job, found: Universal) -> None:
+    folder, delta = writable_folder(job.options.output or ""), found.delta.float().cpu()
+    (folder / FIGURES).unlink(missing_ok=True)  # of an earlier change
     with replacing(folder / CHANGE) as beside:
-        save_file({"delta": delta.contiguous()}, beside, {"threat": figures["threat"]})
+        save_file({"delta": delta.contiguous()}, beside, {"threat": describe(job.threat)})
     if delta.ndim == 3 and len(delta) in (1, 3):
         grey = delta.new_zeros(delta.shape)
         save_png(figure.enlarged_noise(grey, delta, 0.5 / max(float(delta.abs().max()), 1e-9)), folder / PICTURE)
-    with replacing(folder / FIGURES) as beside:
-        beside.write_text(json.dumps(terminal.finite(figures), indent=2, ensure_ascii=False) + "\n")
 
 
 def _tell(job: Job, figures: dict[str, Any]) -> None:

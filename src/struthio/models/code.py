@@ -69,7 +69,8 @@ def run_file(path: str | Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise UserError(f"{path} cannot be run: {raised(error)}") from error
+        inside = f". {_as_module(path)}" if "relative import" in str(error) else ""
+        raise UserError(f"{path} cannot be run: {raised(error)}{inside}") from error
     finally:
         sys.path.pop(0)
     return module
@@ -79,6 +80,20 @@ def _from_package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(
-            f"{name} cannot be imported: {error}. A model in code is named PACKAGE.MODULE:FACTORY."
-        ) from error
+        first = name.partition(".")[0]
+        here = Path(first).is_dir() or Path(f"{first}.py").is_file()
+        fix = (
+            f"{first} lies in this folder, where Python does not look by itself: PYTHONPATH=. struthio ..."
+            if here and getattr(error, "name", None) == first
+            else "A model in code is named PACKAGE.MODULE:FACTORY."
+        )
+        raise UserError(f"{name} cannot be imported: {error}. {fix}") from error
+
+
+def _as_module(path: Path) -> str:
+    """How to name a file that belongs to a package: by the folders above it that hold an __init__.py."""
+    top = path.resolve().parent.parent
+    while (top / "__init__.py").is_file():
+        top = top.parent
+    name = ".".join(path.resolve().relative_to(top).with_suffix("").parts)
+    return f"It belongs to a package; name it within that: PYTHONPATH={top} struthio ... {name}:FACTORY"

@@ -37,7 +37,7 @@ def check_contract(
             its input, outputs that are not finite scores of at least two classes, labels that are not classes.
 
     Warns:
-        ContractWarning: where the outputs look like probabilities.
+        ContractWarning: where the outputs look like probabilities, of one class or of independent labels.
     """
     checks.inputs(x, *limits, "the model's natural range")
     checks.mode(model)
@@ -53,6 +53,14 @@ def check_contract(
             "the model's outputs look like probabilities: each row sums to 1. Attacks need logits; a softmax hides the "
             "gradient where the model is sure. Return the scores before the softmax, or wrap it: "
             "struthio.models.Logits(model).",
+            ContractWarning,
+            stacklevel=2,
+        )
+    elif bool(((outputs >= 0) & (outputs <= 1)).all()):
+        warnings.warn(
+            "all of the model's outputs lie between 0 and 1, as behind a sigmoid, which hides the gradient where the "
+            "model is sure: return the scores before it. Of several labels that may hold at once, only the strongest "
+            "is judged.",
             ContractWarning,
             stacklevel=2,
         )

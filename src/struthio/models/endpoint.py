@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,14 +12,14 @@ from torch import Tensor, nn
 
 from struthio import checks
 from struthio.checks import UserError
+from struthio.data.journal import Journal
 from struthio.meter import BudgetSpent, Ended, Gone
 from struthio.models.post import LARGEST, Line, TryAgain
 from struthio.models.reader import Reader
+from struthio.models.remembered import Remembered, key_of
 from struthio.models.wire import Request, Values
 
-REMEMBERED = 100_000  # answers
 FIRST_WAIT, LONGEST_WAIT = 0.25, 60.0  # seconds
-KEY = 32  # bytes, by which an input is known again
 FLOOR = 1e-12  # the smallest probability told from 0
 
 
@@ -51,12 +49,14 @@ class Endpoint(nn.Module):
         parse: where the numbers are in an answer, such as `outputs.0.data` or `results.*.score`; or a function from the
             JSON value to them; None looks in the usual places.
         headers: sent with every request.
+        kept: a journal in which every answer is written down as it comes, and what was sent before it is sent: an
+            endpoint that is made later with the same file knows all of it, though this process were killed. With
+            `Journal.open("answers.sqlite", {"service": url})` it is of one service; it needs `cache`.
         largest: the most bytes of an answer.
         client: an httpx.Client of your own; else one that reads no proxies or passwords from the environment.
 
     Attributes:
-        asked: how many inputs were sent, all counted.
-        unsure: how many of these the service may not have worked on.
+        memory: what is remembered (`Remembered`).
         cost: how often each input of the last batch was sent, int64 [n].
         allowed: how often each input of the next batch may be sent at most, int64 [n]; outputs are NaN where that was
             not enough. None for no limit but `retries`. It is set by who keeps a budget for each row.
@@ -81,6 +81,7 @@ class Endpoint(nn.Module):
         request: Request | Callable[[Values], Any] | None = None,
         parse: str | Callable[[Any], Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        kept: Journal | None = None,
         largest: int = LARGEST,
         client: Any = None,
     ) -> None:
@@ -97,33 +98,56 @@ class Endpoint(nn.Module):
         self.retries, self.cache, self.batch = retries, cache, batch
         self.request = request or Request()
         self.line = Line(url, timeout, headers, largest, client)
-        self.asked = self.unsure = 0
+        self.memory = Remembered()
+        if kept is not None:
+            self.remember(kept)
         self.input_size: tuple[int, ...] | None = None
-        self._known: OrderedDict[bytes, Values] = OrderedDict()
         self._next = 0.0  # when the next request may go out
         self.cost, self.allowed = torch.zeros(0, dtype=torch.int64), None
         self.ended: Ended | None = None
 
+    def remember(self, kept: Journal) -> None:
+        """Know all that was answered and sent by the journal, and write down there what is from now on.
+
+        Raises UserError where answers are not cached.
+        """
+        if not self.cache:
+            raise UserError("answers are kept by who remembers them: leave cache=True where they shall be kept.")
+        self.memory = Remembered(kept)
+        self.reader.classes = self.memory.classes or self.reader.classes
+
+    @property
+    def asked(self) -> int:
+        """How many inputs were sent, all counted."""
+        return self.memory.asked
+
+    @property
+    def unsure(self) -> int:
+        """How many of these the service may not have worked on."""
+        return self.memory.unsure
+
     @property
     def left(self) -> int | None:
-        """How many inputs may still be sent, or None where there is no limit."""
-        return None if self.budget is None else self.budget - self.asked
+        """How many inputs rows may still have answered, or None where there is no limit: sent, or paid for already."""
+        return None if self.budget is None else self.budget - self.asked + len(self.memory.unpaid)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [n, classes] for inputs [n, ...]. Raises BudgetSpent, Gone, or UserError for an odd answer."""
         allowed, self.allowed = self.allowed, None
         values = self.request.values(x) if isinstance(self.request, Request) else x.detach().cpu().numpy()
-        keys = [_key(row) if self.cache else place.to_bytes(8) for place, row in enumerate(values)]
-        answers = {key: self._known[key] for key in keys if key in self._known}
-        fresh = list({key: place for place, key in reversed(list(enumerate(keys))) if key not in answers}.values())
-        fresh.sort()
+        keys = [key_of(row) if self.cache else place.to_bytes(8) for place, row in enumerate(values)]
+        places = {key: place for place, key in reversed(list(enumerate(keys)))}  # the first of each
+        answers = self.memory.find(places)
+        fresh = sorted(place for key, place in places.items() if key not in answers)
         self.cost = torch.zeros(len(x), dtype=torch.int64)
+        for key in self.memory.unpaid.intersection(answers):
+            self.cost[places[key]] = 1
+            self.memory.unpaid.remove(key)
         most = [self.retries + 1] * len(x) if allowed is None else allowed.tolist()
         try:
             for start in range(0, len(fresh), self.batch):
-                answered = self._ask(values, fresh[start : start + self.batch], most)
-                answers.update((keys[place], row) for place, row in answered.items())
+                answers.update(self._ask(values, keys, fresh[start : start + self.batch], most))
             if self.reader.classes is None and not answers:
                 raise BudgetSpent(f"no row has questions left for {self.line.shown}.")
         except Ended as ended:
@@ -132,7 +156,7 @@ class Endpoint(nn.Module):
             raise
         finally:
             if self.cache:
-                self._remember(answers)
+                self.memory.keep(answers)
         return self._outputs(keys, answers, x)
 
     def _outputs(self, keys: list[bytes], answers: dict[bytes, Values], x: Tensor) -> Tensor:
@@ -143,19 +167,13 @@ class Endpoint(nn.Module):
             outputs = outputs.clamp(min=FLOOR).log()
         return outputs.to(x.device, x.dtype)
 
-    def _remember(self, answers: dict[bytes, Values]) -> None:
-        for key, row in answers.items():
-            self._known[key] = row
-            self._known.move_to_end(key)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-
-    def _ask(self, values: Values, places: list[int], most: list[int]) -> dict[int, Values]:
-        """Answers by their places in `values`, from one request; put again where that may help, for those that may be.
+    def _ask(self, values: Values, keys: list[bytes], places: list[int], most: list[int]) -> dict[bytes, Values]:
+        """Answers by their keys, from one request; put again where that may help, for those that may be.
 
         Args:
             values: all inputs of the batch.
-            places: those that are asked about.
+            keys: theirs.
+            places: of those that are asked about.
             most: how often each input of the batch may be sent.
         """
         reason = ""
@@ -163,23 +181,26 @@ class Endpoint(nn.Module):
             places = [place for place in places if self.cost[place] < most[place]]
             if not places:
                 return {}
-            if self.left is not None and self.left < len(places):
+            if self.budget is not None and self.budget - self.asked < len(places):
                 raise BudgetSpent(self._too_few(len(places)) + reason)
             self._pace()
-            processed, sure = True, False
+            self.memory.about_to_send(len(places))
+            processed, sure, answers = True, False, dict[bytes, Values]()
             try:
-                answer = self.line.ask(self.request(values[places]))
+                said = self.line.ask(self.request(values[places]))
                 sure = True
+                answers = dict(zip((keys[place] for place in places), self._read(said, len(places)), strict=True))
             except TryAgain as failed:
                 processed, reason = failed.processed, f" The last question failed: {failed}."
                 growth = 2 if processed else 4
                 wait = min(FIRST_WAIT * growth**turn, LONGEST_WAIT) if failed.wait is None else failed.wait
             finally:
-                self.asked += len(places) * processed
-                self.unsure += len(places) * (processed and not sure)
+                self.memory.asked += len(places) * processed
+                self.memory.unsure += len(places) * (processed and not sure)
                 self.cost[places] += processed
+                self.memory.heard(answers)
             if sure:
-                return dict(zip(places, self._read(answer, len(places)), strict=True))
+                return answers
             if wait > LONGEST_WAIT:
                 raise Gone(f"{self.line.shown} asks to wait {wait:.0f} s.{reason}")
             if turn < self.retries:
@@ -190,7 +211,7 @@ class Endpoint(nn.Module):
     def _too_few(self, wanted: int) -> str:
         return (
             f"the budget of {self.budget} for {self.line.shown} does not pay for the next question: {wanted} inputs, "
-            f"of which {self.left} may be sent."
+            f"of which {(self.budget or 0) - self.asked} may be sent."
         )
 
     def _pace(self) -> None:
@@ -207,19 +228,6 @@ class Endpoint(nn.Module):
         except UserError as error:
             raise UserError(f"{self.line.shown}: {error}") from error
 
-    def answers(self) -> dict[str, Tensor]:
-        """What is remembered, for `recall`: `keys` uint8 [m, 32] and `answers` float64 [m, classes]."""
-        keys = np.frombuffer(b"".join(self._known), np.uint8).reshape(-1, KEY)
-        rows = np.stack(list(self._known.values())) if self._known else np.zeros((0, self.reader.classes or 0))
-        return {"keys": torch.from_numpy(keys.copy()), "answers": torch.from_numpy(rows)}
-
-    def recall(self, answers: Mapping[str, Tensor]) -> None:
-        """Remember what an earlier endpoint of this service was answered, so that it is not asked again."""
-        keys, rows = answers["keys"].numpy(), answers["answers"].numpy()
-        self._remember({key.tobytes(): row for key, row in zip(keys, rows, strict=True)})
-        if len(rows):
-            self.reader.classes = rows.shape[1]
-
     def spent(self) -> str:
         """In words, how many inputs were sent, and how many of these the service may not have worked on."""
         of = "" if self.budget is None else f" of {self.budget:,}"
@@ -229,7 +237,3 @@ class Endpoint(nn.Module):
     def extra_repr(self) -> str:
         """The address, and what was spent."""
         return f"{self.line.shown}, {self.reader.outputs}, {self.spent()}"
-
-
-def _key(row: Values) -> bytes:
-    return hashlib.sha256(f"{row.dtype}{row.shape}".encode() + row.tobytes()).digest()

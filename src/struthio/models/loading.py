@@ -10,7 +10,7 @@ from torch import nn
 
 from struthio.checks import UserError, near_misses
 from struthio.models import code, hubs, onnx, onnxruntime, programs
-from struthio.models.weights import load_weights
+from struthio.models.weights import OWN_LOADER, load_weights, torchscript
 
 
 def _from_zoo(name: str) -> nn.Module:
@@ -75,6 +75,8 @@ def _make(spec: str) -> nn.Module:
     if spec.endswith(".py"):
         raise UserError(f"{spec} is code; say which function or module in it is the model: {spec}:FACTORY.")
     if Path(spec).suffix in CHECKPOINTS:
+        if torchscript(Path(spec)):
+            raise UserError(f"{spec} is a TorchScript program: {OWN_LOADER}")
         raise UserError(
             f"{spec} holds weights at most, and the network they belong to is needed too: a function in a file that "
             f"makes it, FILE.py:FACTORY, with weights={spec} (--weights {spec} on the command line)."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +115,30 @@ def _input_size(exact: OnnxScores) -> tuple[int, ...] | None:
 def _convert(path: Path, exact: OnnxScores, size: tuple[int, ...] | None) -> nn.Module:
     onnx2fx = need("onnx2fx", "onnx")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch.fx prints errors before it raises them
             warnings.simplefilter("ignore")
             converted: nn.Module = onnx2fx.convert(str(path), base_dir=str(path.parent))
-        difference = _difference(converted, exact, size)
+            if len(exact.session.get_outputs()) > 1:
+                converted = _First(converted)
+            difference = _difference(converted, exact, size)
     except Exception as error:
         return _scores_alone(exact, path, f"it cannot be converted ({type(error).__name__}: {str(error)[:200]})")
     if difference > CLOSE:
         return _scores_alone(exact, path, f"converted, its outputs differ by {difference:.2g} from onnxruntime's")
     return converted
+
+
+class _First(nn.Module):
+    """The first output of a file that has several."""
+
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scores, with the gradients of the file's network."""
+        first: Tensor = self.whole(x)[0]
+        return first
 
 
 def _difference(converted: nn.Module, exact: OnnxScores, size: tuple[int, ...] | None) -> float:

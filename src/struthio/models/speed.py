@@ -155,9 +155,9 @@ def _improve(
 
 
 def _frozen(model: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
-    for parameter in twin.parameters():
-        parameter.grad = None
+    twin = copy.deepcopy(model).eval()
+    for parameter in twin.parameters():  # one by one, since TorchScript knows no requires_grad_ of a module
+        parameter.requires_grad_(False).grad = None
     return twin
 
 
@@ -214,6 +214,8 @@ def _note(prepared: Prepared, note: str) -> Prepared:
 
 def _seconds(models: Sequence[Model], x: Tensor, rounds: int = 3) -> list[float]:
     """The least time of a forward and an input gradient for each model, taken in turns so that all share the noise."""
+    for model in models:
+        _step(model, x)  # the first call also plans, allocates or compiles
     best = [float("inf")] * len(models)
     started = time.perf_counter()
     for _ in range(rounds):

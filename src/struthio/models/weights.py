@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from struthio.checks import UserError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "weights", "model_ema", "ema")
+OWN_LOADER = (
+    "where you trust it, load it in a function of your own that returns torch.jit.load(FILE): FILE.py:FUNCTION."
+)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
@@ -52,6 +56,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise UserError(f"{path} is no whole .safetensors file: {error}.") from error
+    if torchscript(path):
+        raise UserError(f"{path} is a TorchScript program, not weights alone: leave out the weights, and {OWN_LOADER}")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -63,6 +69,14 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         raise UserError(f"{path} is no whole checkpoint ({type(error).__name__}: {_sentence(error)}).") from error
     return _unwrap(found, path)
+
+
+def torchscript(path: Path) -> bool:
+    """Whether a file is a program that torch.jit.save wrote, which would bring code of its own."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
 
 
 def _reason(error: BaseException) -> str:
