@@ -8,8 +8,9 @@ from torch import nn
 
 import struthio as st
 from struthio.attacks.stream import aim, stream
-from struthio.audit.batch import CLEAN, examine_batch
+from struthio.audit.batch import examine_batch
 from struthio.audit.doubts.probe import probe
+from struthio.audit.findings import CLEAN
 from struthio.audit.setting import UNNOTICED, settle
 from struthio.cli.batch import _labels
 from struthio.detectors import Detector, Guarded

@@ -9,8 +9,9 @@ from torch import nn
 
 import struthio as st
 from struthio.attacks.suites import Part
-from struthio.audit import batch as room
-from struthio.audit.batch import Contradiction, examine_batch
+from struthio.audit import proof
+from struthio.audit.batch import examine_batch
+from struthio.audit.findings import CLEAN, FAILED
 from struthio.audit.heard import answers
 from struthio.audit.setting import Setting
 from struthio.testing import exact_distance, linear_model, small_inputs
@@ -47,7 +48,7 @@ def test_a_clean_mistake_has_fallen_at_size_0_and_costs_one_question():
     labels = LABELS.clone()
     labels[2] = (labels[2] + 1) % 5
     found = examine_batch(setting(Part("pgd", PGD)), IDS, X, labels).findings
-    assert (found.fell[2], found.by[2], found.size[2], found.forwards[2]) == (True, room.CLEAN, 0.0, 1)
+    assert (found.fell[2], found.by[2], found.size[2], found.forwards[2]) == (True, CLEAN, 0.0, 1)
     assert not found.correct[2]
     assert found.correct.sum() == 23
 
@@ -72,6 +73,23 @@ def test_a_share_goes_to_the_rows_nearest_to_the_border_and_on_while_rows_fall_o
     assert set(got.tolist()) == set(nearest.tolist())
     again = examine_batch(setting(*parts, eps=eps), IDS, X, LABELS, done.bars)
     assert again.findings.backwards.equal(done.findings.backwards)
+
+
+@pytest.mark.parametrize(("eps", "stand", "tried"), [(0.5, 4, 24), (1e-6, 4, 3), (0.5, 5, 0)])
+def test_the_last_rows_get_more_and_those_of_other_batches_if_it_helps_or_they_are_nearer(eps, stand, tried):
+    first, last = Part("first", st.PGD(steps=1, step=1e-6, random_start=False)), Part("last", PGD, share=0)
+    labels = LABELS.clone()
+    labels[stand:] = (labels[stand:] + 1) % 5  # mistaken before
+    done = examine_batch(setting(first, last, eps=eps), IDS, X, labels)
+    few = stand == 4
+    assert (done.findings.backwards > 1).tolist() == [few and row < 4 for row in range(24)]
+    came = done.findings.margin[:4].max()
+    bar = math.inf if not few else -math.inf if eps == 0.5 else came
+    assert done.bars == (-math.inf, bar)
+    before = examine_batch(setting(first, eps=eps), IDS, X, LABELS).findings.margin
+    other = examine_batch(setting(first, last, eps=eps), IDS, X, LABELS, done.bars).findings
+    assert (other.backwards > 1).equal(before >= bar)
+    assert int((before >= bar).sum()) == tried
 
 
 def test_a_batch_given_its_bars_equals_batches_of_one():
@@ -109,8 +127,8 @@ def test_a_false_proof_is_a_bug(monkeypatch):
     def everything(model, x, labels, threat, method):
         return st.Certificate(torch.ones(len(x), dtype=torch.bool), torch.ones(len(x)), method, 0.0)
 
-    monkeypatch.setattr(room, "certify", everything)
-    with pytest.raises(Contradiction, match="proved to hold"):
+    monkeypatch.setattr(proof, "certify", everything)
+    with pytest.raises(proof.Contradiction, match="proved to hold"):
         examine_batch(setting(Part("pgd", PGD), certify="auto"), IDS, X, LABELS)
 
 
@@ -136,10 +154,12 @@ def test_a_row_on_which_the_model_breaks_down_is_set_apart():
     x = X.clone()
     x[:, 0, 0, 0] = torch.linspace(0.2, 0.8, 24).double()
     x[5] = X[5]
-    masked = replace(setting(Part("pgd", PGD), model=Fragile().eval()), threat=st.Linf(1e-6))
+    parts = Part("pgd", PGD), Part("last", PGD, share=0)
+    masked = replace(setting(*parts, model=Fragile().eval()), threat=st.Linf(1e-6))
     done = examine_batch(masked, IDS, x, MODEL(x).argmax(1))
+    assert done.bars == (-math.inf, math.inf)  # twenty-three stand, though hardly any in the smallest half
     assert done.errors == {5: "ValueError: cannot read <this> row"}
-    assert done.findings.by.tolist() == [room.FAILED if row == 5 else -1 for row in range(24)]
+    assert done.findings.by.tolist() == [FAILED if row == 5 else -1 for row in range(24)]
     assert done.findings.ids.tolist() == list(range(24))
     assert done.findings.fell[5]
 

@@ -10,6 +10,7 @@ from struthio.audit.doubts.answers import saturated
 from struthio.audit.doubts.parts import blind_parts
 from struthio.audit.doubts.probe import probe, soft_margin
 from struthio.audit.doubts.slopes import guide
+from struthio.audit.repair import adapt
 from struthio.rows import RowGenerator
 from struthio.testing import linear_model, small_inputs
 from tests.audit import masked
@@ -135,6 +136,33 @@ def test_a_model_that_prefers_noise():
     net = masked.plain()
     sullen = lambda x: net(x) * ((x > 0).double().mean((1, 2, 3)) > 0.4)[:, None].to(x).mul(2).sub(1)  # noqa: E731
     assert "better-under-noise" in names(sullen, x, y, st.Linf(0.1))
+
+
+def test_a_model_that_fails_off_the_rows_is_examined_as_far_as_it_answers():
+    x, y = masked.digits()
+
+    def of_bytes(x):
+        if ((x * 255).round() - x * 255).abs().max() > 1e-3:
+            raise ValueError("these are no bytes")
+        return 1e4 * masked.plain()(x)
+
+    doubts = examine(of_bytes, x, y, st.Linf(0.1))
+    assert [doubt.name for doubt in doubts] == ["saturated", "fails-nearby"]  # once, though three tests ask there
+    assert "ValueError: these are no bytes" in doubts[1].evidence
+    adapted = adapt(of_bytes, x, y, st.Linf(0.1), doubts)
+    assert adapted.loss == st.Margin()  # what can be repaired without noise is
+    assert "Repair ended early: the model failed" in adapted.log[-1]
+    with pytest.raises(st.UserError, match="no bytes"):
+        examine(of_bytes, x + 1e-3, y, st.Linf(0.1, box=None))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_parts_that_nothing_can_watch_are_passed_over():
+    torch.manual_seed(0)
+    scripted, x = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(12, 10))), torch.rand(4, 12)
+    labels = scripted(x).argmax(1)
+    assert examine(scripted, x, labels, st.Linf(0.1)) == ()
+    assert examine(nn.Sequential(nn.Identity(), scripted), x, labels, st.Linf(0.1)) == ()
 
 
 def test_the_part_is_named_wherever_it_is():

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 import struthio as st
-from struthio.audit import Store, run, summarise
+from struthio.audit import Store, last_look, summarise
 from struthio.audit.job import Job, agreed
-from struthio.audit.run import Hand, Progress, _sendable
+from struthio.audit.run import Progress
 from struthio.audit.setting import settle
+from struthio.audit.work import Hand, _sendable
 from struthio.models.single import AskedInSingle
 from struthio.testing import linear_model, small_inputs
 
@@ -315,11 +316,24 @@ def test_rows_on_which_the_model_fails_are_told_and_the_others_go_on():
         st.audit(Picky(X).eval(), (X, LABELS), "linf:0.03")
 
 
+def test_a_model_that_fails_on_noise_is_audited_to_the_end_and_doubted():
+    class Known(Linear):
+        def forward(self, x):
+            if not (x[:, None] == X).flatten(2).all(2).any(1).all():
+                raise ValueError("never seen")
+            return super().forward(x)
+
+    found = st.audit(Known().eval(), (X[4:8], LABELS[4:8]), "linf:0.03", level="quick", certify="none").verdict
+    assert (found.count.rows, found.count.failed, found.at_most.count) == (4, 4, 0)
+    assert set(found.errors.values()) == {"ValueError: never seen"}
+    assert "fails-nearby" in [doubt.name for doubt in found.doubts]
+
+
 def test_a_model_that_fails_in_the_last_look_is_audited_to_the_end(monkeypatch):
     def look(model, *_, **options):
         return model(X[9:10])
 
-    monkeypatch.setattr(run, "reconsider", look)
+    monkeypatch.setattr(last_look, "reconsider", look)
     found = st.audit(Picky(X[9:10]).eval(), (X[:4], LABELS[:4]), "linf:0.005", level="quick", certify="none").verdict
     assert (found.count.rows, found.count.failed) == (4, 0)
     assert found.log[-1] == "Not all doubts could be looked for at the end: ZeroDivisionError: cannot digest this"

@@ -13,12 +13,13 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from struthio.audit import shards, tables
+from struthio.audit import tables
 from struthio.audit.findings import Findings
-from struthio.audit.folder import StoreWarning, remote_kind
 from struthio.audit.store import Store
 from struthio.audit.summary import summarise
 from struthio.checks import UserError
+from struthio.data import shards
+from struthio.data.database import StoreWarning, remote_kind
 
 resource = pytest.importorskip("resource", reason="processes are forked and limited as on POSIX")
 FORK = multiprocessing.get_context("fork")
@@ -281,7 +282,7 @@ def test_a_torn_database_is_refused(tmp_path):
     fill(tmp_path, range(8))
     path = tmp_path / "audit.sqlite"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"audit.sqlite is damaged .* audit again"):
+    with pytest.raises(UserError, match=r"audit.sqlite is damaged .* begin again"):
         Store.open(tmp_path, JOB)
     path.write_bytes(b"no database at all, but some other text of more than a hundred bytes" * 3)
     for attempt in (lambda: Store.open(tmp_path, JOB), lambda: Store.read(tmp_path)):

@@ -63,7 +63,7 @@ def test_a_win_that_slopes_did_not_get_is_a_win_and_a_doubt():
 def test_transfers_come_after_slopes_and_before_queries():
     setting = settle(EXACT, X, LABELS, st.Linf(EPS), certify="none", surrogates={"a": EXACT, "b": Gentler()})
     assert setting.names[-6:-1] == (
-        "restarts", "transfer from a", "transfer from b", "transfer from all together", "square",
+        "last rows", "transfer from a", "transfer from b", "transfer from all together", "square",
     )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from struthio.checks import UserError
+from struthio.detectors.any_of import AnyOf
+from struthio.detectors.consistency import Consistency
 from struthio.detectors.pca import PCATail
 from struthio.gauntlet.networks import plain
 from struthio.gauntlet.workshop import FITTED, Workshop
@@ -58,6 +60,19 @@ def test_a_detector_is_fitted_once(shop, said):
     assert torch.allclose(first(x[:50]), again(x[:50]))
     assert first(x).argmax(1).eq(10).float().mean() < 0.1  # of clean rows that it has not seen
     assert FITTED == 1000
+
+
+def test_another_option_model_or_threat_is_another_detector(shop, said):
+    model, wider = (nn.Sequential(nn.Flatten(), nn.Linear(784, classes)) for classes in (10, 11))
+    tried = [
+        (Consistency(passes=1), model, 0.3),
+        (Consistency(passes=2), model, 0.3),
+        (Consistency(passes=1), wider, 0.3),
+    ]
+    tried += [(AnyOf([Consistency(passes=passes)]), model, 0.3) for passes in (1, 2)]
+    for detector, of, eps in [*tried, (Consistency(passes=1), model, 0.2), (Consistency(passes=1), model, 0.3)]:
+        shop.guarded("consistency", detector, of, Linf(eps))
+    assert said == ["fitting consistency"] * 6
 
 
 def test_photographs_need_data(shop):

@@ -34,7 +34,8 @@ class Part:
     Attributes:
         name: as reports call it.
         attack: what is run.
-        share: of the rows that still stand, the share that gets it: those nearest to the border.
+        share: of the rows that still stand, the share that gets it: those nearest to the border. At 0 it is for the
+            last rows, where hardly any stand.
         blind: what is run in its place, and on every row, where slopes cannot be trusted.
     """
 
@@ -100,7 +101,8 @@ def suite(level: str, threat: Threat) -> Suite:
     A few steps on the margin bring down most rows that can fall. The margin follows the strongest wrong class, which
     need not be the nearest: a few more steps toward the one whose border is nearest by a first-order estimate take most
     of the rest. More steps, restarts from where the outputs are spread out, and queries are spent on the rows that came
-    nearest to the border, because almost all that is still missed is there.
+    nearest to the border, because almost all that is still missed is there. Where hardly any row is left in a batch,
+    long restarts and targets cost next to nothing, and they are tried before a row counts as robust.
 
     Args:
         level: "quick", "standard", "thorough", or "standard-aa" for AutoAttack as published.
@@ -133,12 +135,14 @@ def _balls(level: str) -> Suite:
         blind = Square(max(queries, 3000), rescale_schedule=True)
         return Part("square", replace(blind, queries=queries, after=away(steps)), share, blind=blind)
 
+    last = Part("last rows", Cascade((away(50, restarts=3), toward(100, 9))), share=0)
     if level == "quick":
         return (
             Part("margin", away(8)),
             Part("nearest target", toward(8, 1)),
             Part("longer", toward(50, 1), share=0.1),
             Part("restarts", away(20, restarts=5), share=0.04),
+            last,
         )
     if level == "standard":
         return (
@@ -146,6 +150,7 @@ def _balls(level: str) -> Suite:
             Part("nearest target", toward(20, 1)),
             Part("longer", toward(50, 2), share=0.25),
             Part("restarts", away(20, restarts=5), share=0.1),
+            last,
             squares(1000, 0.05, steps=20),
         )
     return (

@@ -3,11 +3,12 @@
 `struthio.audit(...)` is `struthio.audit.audit(...)`.
 """
 
-from struthio.audit.batch import Contradiction
 from struthio.audit.findings import Findings
+from struthio.audit.proof import Contradiction
 from struthio.audit.run import Progress, audit
 from struthio.audit.store import Store
-from struthio.audit.summary import Audit, Count, Verdict, summarise
+from struthio.audit.summary import Audit, summarise
+from struthio.audit.verdict import Count, Verdict
 from struthio.rooms import callable_as
 
 __all__ = ["Audit", "Contradiction", "Count", "Findings", "Progress", "Store", "Verdict", "audit", "summarise"]

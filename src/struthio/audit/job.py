@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from struthio.checks import UserError
 from struthio.data import Samples
 from struthio.describe import describe
 from struthio.detectors.guarded import Guarded
+from struthio.models import fingerprint
 from struthio.rows import RowGenerator
 from struthio.types import Model, Threat
 
@@ -56,10 +56,10 @@ class Job:
         return {
             "struthio": __version__,
             "model": name or type(self.model).__name__,
-            "weights": _weights(self.model),
+            "weights": fingerprint.of_model(self.model),
             "data": self.spec,
             "labels": "of the data" if self.data.y is not None else "the model's own answers",
-            "first_rows": _first_rows(self.data, self.rows),
+            "first_rows": fingerprint.of_data(self.data, self.rows),
             "threats": {text: describe(threat) for text, threat in self.threats.items()},
             "level": self.level,
             "rows": self.rows,
@@ -68,7 +68,7 @@ class Job:
             "certify": self.certify,
             "repair": self.repair,
             "stand_ins": {part: describe(instead) for part, instead in self.stand_ins.items()},
-            "surrogates": {other: _weights(model) for other, model in self.surrogates.items()},
+            "surrogates": {other: fingerprint.of_model(model) for other, model in self.surrogates.items()},
         }
 
     def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,31 +167,6 @@ def _calibrated(model: Model) -> None:
                 f"the detector {type(part.detector).__name__} has no threshold, so that it flags nothing. Call "
                 "detector.calibrate(x, fpr=0.05), with clean rows that its fit has not seen."
             )
-
-
-def _weights(model: Model) -> str:
-    """A digest of all parameters and buffers; another model is another job."""
-    if not isinstance(model, nn.Module):
-        return "not an nn.Module"
-    digest = hashlib.sha256(str(model).encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(_bytes(value))
-    return digest.hexdigest()[:16]
-
-
-def _first_rows(data: Samples, rows: int) -> str:
-    """A digest of the first rows and of all their labels."""
-    _, x, _ = next(data.batches(8, 0, min(8, rows)))
-    digest = hashlib.sha256(_bytes(x))
-    if data.y is not None:
-        digest.update(_bytes(data.y[:rows]))
-    return digest.hexdigest()[:16]
-
-
-def _bytes(values: Tensor) -> bytes:
-    """What a tensor of any type holds, bfloat16 too, which NumPy does not know."""
-    return values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _within(threat: Threat, ids: Tensor, x: Tensor) -> None:

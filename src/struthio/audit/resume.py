@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from struthio.audit import shards, tables
-from struthio.audit.folder import DATABASE, PICTURES, Damaged, StoreWarning
-from struthio.audit.tables import JSON
-from struthio.checks import UserError
+from struthio.audit import tables
+from struthio.audit.folder import DATABASE, PICTURES
+from struthio.data import shards
+from struthio.data.database import (
+    JSON,
+    Damaged,
+    StoreWarning,
+    begun,
+    check_whole,
+    facts,
+    keep_fact,
+    refuse_another,
+)
 from struthio.data.files import settle
 
 
@@ -22,10 +29,10 @@ def prepare(folder: Path, database: sqlite3.Connection, job: Mapping[str, JSON])
     Raises UserError for another job, Damaged for a database that cannot be mended.
     """
     (folder / PICTURES).mkdir(exist_ok=True)
-    begun = tables.begun(database, folder / DATABASE)
+    old = begun(database, folder / DATABASE, tables.SCHEMA)
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):  # readers never wait; a commit is on the disk
         database.execute(f"PRAGMA {pragma}").fetchall()
-    if begun:
+    if old:
         _look_through(folder, database, job)
     else:
         _begin(database, job)
@@ -41,34 +48,14 @@ def _begin(database: sqlite3.Connection, job: Mapping[str, JSON]) -> None:
         for statement in tables.TABLES:
             database.execute(statement)
         for key, value in job.items():
-            tables.keep_fact(database, "job", key, value)
+            keep_fact(database, "job", key, value)
 
 
 def _look_through(folder: Path, database: sqlite3.Connection, job: Mapping[str, JSON]) -> None:
-    ((verdict,),) = database.execute("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise Damaged(verdict)
-    _refuse_another(folder, tables.facts(database, "job"), json.loads(tables.text(job)))
-    tables.facts(database, "notes")
+    check_whole(database)
+    refuse_another(database, folder, "audit", job)
+    facts(database, "notes")
     _forget_damaged(folder, database)
-
-
-def _refuse_another(folder: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    """Compared as text, since NaN does not even equal itself."""
-    before, now = ({key: tables.text(value) for key, value in job.items()} for job in (stored, given))
-    differ = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
-    if differ:
-        what = "; ".join(f"{key}: given {_short(now.get(key))}, there {_short(before.get(key))}" for key in differ)
-        raise UserError(
-            f"{folder} holds another audit ({what}). Give the same options to go on with it, or name another folder "
-            "with -o."
-        )
-
-
-def _short(text: str | None) -> str:
-    if text is None:
-        return "nothing"
-    return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
 
 
 def _forget_damaged(folder: Path, database: sqlite3.Connection) -> None:

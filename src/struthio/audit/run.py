@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from struthio.audit.batch import FAILED, Bars, Done, Say, examine_batch
-from struthio.audit.chance import repeated
-from struthio.audit.doubts import Doubt, from_answers, from_radii, from_wins, reconsider
-from struthio.audit.findings import Findings
-from struthio.audit.heard import Heard, Refused
 from struthio.audit.job import Job, agreed
+from struthio.audit.last_look import look_again
 from struthio.audit.repair.stand_ins import Instead
-from struthio.audit.same import refuse_another
-from struthio.audit.scale import expect, spread
-from struthio.audit.setting import Setting
+from struthio.audit.same import ROWS, refuse_another
+from struthio.audit.scale import expect
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit, summarise
 from struthio.audit.surrogates import Surrogates
+from struthio.audit.work import Kept, work
 from struthio.data import Samples
 from struthio.describe import describe
-from struthio.failed import Failed
-from struthio.rows import RowGenerator
 from struthio.types import Model, Threat
-
-KEPT = 16  # of a batch, how many rows that fell and how many that held are kept as pictures beside their clean ones
 
 
 @dataclass(frozen=True)
@@ -111,7 +99,9 @@ def audit(
     expect(workers)
     job = agreed(model, data, threats, level, rows, batch_size, seed, certify, repair, stand_ins, surrogates)
     with _folder(folder) as place, Store.open(place, job.description(name)) as store:
-        refuse_another(job, store)
+        models = {"model": job.model, **{f"surrogate {name}": other for name, other in job.surrogates.items()}}
+        ids, x, _ = next(job.data.batches(ROWS, 0, min(ROWS, job.rows)))
+        refuse_another(models, ids, x.to(job.device), job.seed, store)
         store.note("class names", list(job.data.class_names or getattr(model, "class_names", None) or ()))
         for text, threat in job.threats.items():
             _one_threat(job, store, text, threat, workers, tell)
@@ -142,7 +132,7 @@ def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int 
     store.note(f"plan {text}", plan)
     missing = [batch for batch in job.batches() if batch not in store.done(text)]
     count = _Count(text, job.rows, tell, store)
-    for batch, done in _work(job, setting, text, plan, missing, workers, count):
+    for batch, done in work(job, setting, text, plan, missing, workers, count.say):
         if batch == 0:
             plan["bars"] = [str(bar) for bar in done.bars]
         errors = {**plan.get("errors", {}), **{str(row): what for row, what in done.errors.items()}}
@@ -152,7 +142,7 @@ def _one_threat(job: Job, store: Store, text: str, threat: Threat, workers: int 
         store.add(text, batch, done.findings, done.pictures, notes={f"plan {text}": plan})  # together, or not at all
         count.add(done)
     tell(Progress(text, "looking for doubts", count.done, job.rows, count.held))
-    plan["doubts"] = plan["doubts"] + [asdict(doubt) for doubt in _afterwards(job, setting, text, store, plan)]
+    plan["doubts"] = plan["doubts"] + [asdict(doubt) for doubt in look_again(job, setting, text, store, plan)]
     plan["seconds"] = plan.get("seconds", 0.0) + time.perf_counter() - started
     store.note(f"plan {text}", {**plan, "finished": True})
 
@@ -171,125 +161,6 @@ class _Count:
     def add(self, done: Kept) -> None:
         self.done, self.held = self.done + len(done.findings), self.held + int(done.findings.held.sum())
         self.say("")
-
-
-def _work(
-    job: Job,
-    setting: Setting,
-    text: str,
-    plan: dict[str, Any],
-    missing: list[int],
-    workers: int | str | None,
-    count: _Count,
-) -> Iterator[tuple[int, Kept]]:
-    """Each missing batch with what came out of it; the first of all is done here, because the others learn from it."""
-    if missing and missing[0] == 0:
-        yield 0, _examined(job, setting, 0, None, count.say)
-        missing = missing[1:]
-    if not missing:
-        return
-    bars = tuple(float(bar) for bar in plan["bars"])
-
-    def here() -> Callable[[int], Kept]:
-        return lambda batch: _examined(job, setting, batch, bars, count.say)
-
-    alone = str(workers) in ("None", "1")
-    yield from spread(
-        here if alone else Hand(job, text, bars, _sendable(setting), plan["channels_last"]), missing, workers
-    )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of a batch, wherever it was done: its findings, its pictures, and what `Done` says beside."""
-
-    findings: Findings
-    pictures: dict[str, Tensor]
-    bars: Bars
-    errors: dict[int, str]
-
-
-def _examined(job: Job, setting: Setting, batch: int, bars: Bars | None, say: Say) -> Kept:
-    ids, x, labels = job.batch(batch)
-    with repeated(RowGenerator.seeded(job.seed, ids)):
-        done = examine_batch(setting, ids, x, labels, bars, say)
-    return Kept(done.findings, _pictures(done, x.cpu()), done.bars, done.errors)
-
-
-@dataclass(frozen=True)
-class Hand:
-    """What a worker needs to know: called once in each, it gives the function that does one batch."""
-
-    job: Job
-    threat: str
-    bars: Bars
-    setting: Setting | None
-    channels_last: bool
-
-    def __call__(self) -> Callable[[int], Kept]:
-        """Do batches; where the setting could not be sent, examine the model here too, which gives the same."""
-        setting = self.setting or self.job.setting(self.job.threats[self.threat], self.channels_last)
-        return lambda batch: _examined(self.job, setting, batch, self.bars, lambda part: None)
-
-
-def _sendable(setting: Setting) -> Setting | None:
-    """The setting, if other processes can have it: what a model brings along, or what was put into it, may not go."""
-    try:
-        pickle.dumps(setting)
-    except Exception:
-        return None
-    return setting
-
-
-def _afterwards(job: Job, setting: Setting, text: str, store: Store, plan: dict[str, Any]) -> tuple[Doubt, ...]:
-    """Doubts from what was won by which part, from a few rows that held, and from a few at other radii."""
-    wins, tried = dict.fromkeys(plan["names"], 0), 0
-    held: list[Tensor] = []
-    right: list[Tensor] = []
-    answers: Counter[tuple[int, int]] = Counter()
-    for findings in store.findings(text):
-        answers.update(zip(findings.labels.tolist(), findings.predicted.tolist(), strict=True))
-        tried += int(findings.correct.sum())
-        for number, part in enumerate(plan["names"]):
-            wins[part] += int((findings.by == number).sum())
-        held.append(findings.ids[findings.held])
-        right.append(findings.ids[findings.correct & (findings.by != FAILED)])
-    doubts = list(from_wins(wins, dict(zip(plan["names"], plan["access"], strict=True)), max(tried, 1)))
-    if job.data.y is not None:
-        doubts += from_answers(answers, job.data.class_names)
-    attack = next((part.attack for part in setting.suite if part.access != "transfer"), None)
-    known = {doubt["name"] for doubt in plan["doubts"]}
-    if attack is not None and job.level != "standard-aa" and "constant-answers" not in known:
-        few, times = (8, 5) if job.level == "quick" else (16, 10)
-        attacked, judge = Heard(setting.attacked), Heard(setting.judge)
-        for look, among in ((from_radii, right), (partial(reconsider, times=times), held)):
-            x, labels = _rows(job, torch.cat(among)[:few])
-            try:
-                with repeated(RowGenerator.seeded(job.seed, torch.arange(1))):
-                    doubts += look(attacked, x, labels, setting.threat, attack, job.seed + 1, judge, setting.draws)
-            except (Refused, Failed) as error:  # elsewhere such a row is set apart; here the look is given up
-                plan["log"] = [*plan["log"], f"Not all doubts could be looked for at the end: {error}"]
-    return tuple(doubt for doubt in doubts if doubt.name not in known)
-
-
-def _rows(job: Job, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The inputs and labels of some rows by their numbers; empty ones for none."""
-    batches = [job.batch(int(batch)) for batch in (ids // job.batch_size).unique()] or [job.batch(0)]
-    seen, x, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    some = torch.isin(seen, ids).nonzero().flatten().to(x.device)
-    return x[some], labels[some]
-
-
-def _pictures(done: Done, x: Tensor) -> dict[str, Tensor]:
-    """Every input found that brought a row down, and a few rows of either kind beside their clean inputs."""
-    found = done.findings
-    fell = (found.fell & (found.by >= 0)).nonzero().flatten()
-    held = (found.held & (found.by == -1)).nonzero().flatten()
-    shown = torch.cat([fell[:KEPT], held[:KEPT]])
-    return {
-        "ids": found.ids[fell], "x_adv": done.x_adv[fell.to(done.x_adv.device)].cpu(),
-        "shown": found.ids[shown], "shown_x": x[shown], "shown_adv": done.x_adv[shown.to(done.x_adv.device)].cpu(),
-    }  # fmt: skip
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
 import torch
+from torch import Tensor
 
 from struthio.audit.chance import repeated
 from struthio.audit.heard import Heard, Refused
-from struthio.audit.job import Job
-from struthio.audit.store import Store
 from struthio.checks import UserError
 from struthio.rows import RowGenerator
 from struthio.types import Model
@@ -17,34 +20,50 @@ ROUNDING = 0.03  # of the spread of a row's scores: threads change some 1e-6 of 
 Scores = list[list[float]]
 
 
-def refuse_another(job: Job, store: Store) -> None:
-    """Keep the first answers of the model and of its surrogates, or compare them with those that were kept.
+class Notes(Protocol):
+    """Where facts are kept: the store of an audit, or the journal of an attack."""
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+
+    def note(self, key: str, value: Any) -> None: ...  # noqa: D102
+
+    def noted(self, key: str, default: Any = None) -> Any: ...  # noqa: D102
+
+
+def refuse_another(models: Mapping[str, Model], ids: Tensor, x: Tensor, seed: int, notes: Notes) -> None:
+    """Keep the answers of each model, by its name, to the first rows, or compare them with those that were kept.
 
     Nothing can be told of a model that fails on these rows, or that answers them in two ways though the global random
     numbers of torch, NumPy and Python are the same. Raises UserError for another model.
+
+    Args:
+        models: by name.
+        ids: of the rows [n], of which the first eight are looked at.
+        x: their inputs [n, ...].
+        seed: of random numbers.
+        notes: where the answers are kept.
     """
-    models = {"model": job.model, **{f"surrogate {name}": model for name, model in job.surrogates.items()}}
-    now = {name: _answers(model, job) for name, model in models.items()}
-    before = store.noted("first answers")
+    now = {name: _answers(model, ids[:ROWS], x[:ROWS], seed) for name, model in models.items()}
+    before = notes.noted("first answers")
     if before is None:
-        store.note("first answers", now)
+        notes.note("first answers", now)
         return
     for name, scores in now.items():
         if _differ(scores, before.get(name, [])):
             raise UserError(
-                f"{store.folder} holds the audit of another {name}: the first rows were answered otherwise, though the "
+                f"{notes.folder} holds work on another {name}: the first rows were answered otherwise, though the "
                 "weights are not to be told apart. Give the one of before to go on, or name another folder with -o."
             )
 
 
 @torch.no_grad()
-def _answers(model: Model, job: Job) -> Scores:
+def _answers(model: Model, ids: Tensor, x: Tensor, seed: int) -> Scores:
     """The first scores of the first rows, shortened; none where they cannot be told."""
-    ids, x, _ = next(job.data.batches(ROWS, 0, min(ROWS, job.rows)))
-    x, asked = x.to(job.device), []
+    asked = []
     for _ in range(2):
         try:
-            with repeated(RowGenerator.seeded(job.seed, ids)):
+            with repeated(RowGenerator.seeded(seed, ids)):
                 outputs = Heard(model)(x)[:, :CLASSES]
         except Refused:
             return []

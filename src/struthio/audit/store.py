@@ -13,12 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
-from struthio.audit import shards, tables
+from struthio.audit import tables
 from struthio.audit.findings import Findings
-from struthio.audit.folder import DATABASE, LOCK, PICTURES, plainly, refuse_foreign, warn_if_remote
+from struthio.audit.folder import DATABASE, LOCK, PICTURES, plainly, refuse_foreign
 from struthio.audit.resume import prepare
-from struthio.audit.tables import JSON
 from struthio.checks import UserError
+from struthio.data import database, shards
+from struthio.data.database import JSON, warn_if_remote
 from struthio.data.files import claim, writable_folder
 
 
@@ -29,8 +30,8 @@ class Store:
     read meanwhile. The database is plain SQLite: `sqlite3 audit.sqlite 'SELECT id FROM findings WHERE fell'`.
     """
 
-    def __init__(self, folder: Path, database: sqlite3.Connection, lock: sqlite3.Connection | None = None) -> None:
-        self.folder, self._database, self._lock = folder, database, lock
+    def __init__(self, folder: Path, opened: sqlite3.Connection, lock: sqlite3.Connection | None = None) -> None:
+        self.folder, self._database, self._lock = folder, opened, lock
 
     @classmethod
     def open(cls, folder: str | Path, job: Mapping[str, JSON]) -> Store:
@@ -63,7 +64,7 @@ class Store:
         with plainly(path.parent):
             store = cls(path.parent, sqlite3.connect(_to_read(path), uri=True, isolation_level=None))
             with store._closed_on_failure():
-                if not tables.begun(store._database, path):
+                if not database.begun(store._database, path, tables.SCHEMA):
                     raise UserError(f"the audit in {path.parent} was stopped before anything was kept.")
         return store
 
@@ -89,7 +90,7 @@ class Store:
     def note(self, key: str, value: JSON) -> None:
         """Keep one fact (a plan, a doubt, the seconds spent), in the place of an earlier one of that key."""
         with plainly(self.folder):
-            tables.keep_fact(self._database, "notes", key, value)
+            database.keep_fact(self._database, "notes", key, value)
 
     def notes(self) -> dict[str, Any]:
         """All facts, by their keys."""
@@ -139,7 +140,7 @@ class Store:
                     tables.insert(self._database, threat, batch, findings)
                     self._database.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", record)
                     for key, value in (notes or {}).items():
-                        tables.keep_fact(self._database, "notes", key, value)
+                        database.keep_fact(self._database, "notes", key, value)
             except Exception:  # after a Ctrl-C it may have been committed; the next opening knows
                 if shard:
                     path.unlink()
@@ -167,7 +168,7 @@ class Store:
 
     def _facts(self, table: str) -> dict[str, Any]:
         with plainly(self.folder):
-            return tables.facts(self._database, table)
+            return database.facts(self._database, table)
 
     @contextmanager
     def _closed_on_failure(self) -> Iterator[None]:
@@ -193,4 +194,4 @@ def _to_read(path: Path) -> str:
 def _shard(threat: str, batch: int) -> str:
     """A file name that says the threat, and is another for each."""
     word = re.sub(r"[^A-Za-z0-9.]+", "-", threat)[:60]
-    return f"{word}-{tables.digest(threat)[:6]}-{batch:05d}{shards.SUFFIX}"
+    return f"{word}-{database.digest(threat)[:6]}-{batch:05d}{shards.SUFFIX}"

@@ -18,7 +18,7 @@ from struthio._version import __version__
 from struthio.attacks import PGD
 from struthio.audit import Progress, audit
 from struthio.audit.judge import majority
-from struthio.audit.summary import Verdict
+from struthio.audit.verdict import Verdict
 from struthio.checks import UserError
 from struthio.data.files import replacing, writable_folder
 from struthio.gauntlet.outcome import Outcome, outcome_from

@@ -102,8 +102,7 @@ class Workshop:
         """
         with seeded(self.seed):
             model = build()
-        what = f"{name} {model} {how} {self.seed}"
-        path = self.folder / f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.safetensors"
+        path = self._file(name, model, how)
         if path.exists():
             return load_weights(model, path).eval()
         self.say(f"training {name}")
@@ -117,7 +116,7 @@ class Workshop:
 
         One clean row in twenty is flagged. The detector is fitted at the first time and kept.
         """
-        path = self.folder / f"{name}-{self.seed}.safetensors"
+        path = self._file(name, detector, f"{model} {describe(threat)}")
         if path.exists():
             return Guarded(model, detector.load(path, model)).eval()
         self.say(f"fitting {name}")
@@ -131,6 +130,11 @@ class Workshop:
         with replacing(path) as beside:
             detector.save(beside)
         return Guarded(model, detector).eval()
+
+    def _file(self, name: str, made: nn.Module, how: str) -> Path:
+        """Where what was made so, and taught in this way, is kept."""
+        what = f"{name} {made} {how} {self.seed}"
+        return self.folder / f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.safetensors"
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from struthio.audit.summary import Count, Verdict
+from struthio.audit.verdict import Count, Verdict
 from struthio.shares import Share
 
 FATES = {  # of a row, in the order of the bar: its word and what it means

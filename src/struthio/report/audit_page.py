@@ -13,7 +13,8 @@ import jinja2
 from struthio.audit.doubts import KINDS, Doubt
 from struthio.audit.folder import plainly
 from struthio.audit.store import Store
-from struthio.audit.summary import Audit, Count, Verdict, summarise
+from struthio.audit.summary import Audit, summarise
+from struthio.audit.verdict import Count, Verdict
 from struthio.report import junit, sarif
 from struthio.report.audit_figures import Curve, Detection, Piece, curve, detection, pieces
 from struthio.report.audit_rows import Gallery, gallery

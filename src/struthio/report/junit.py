@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from struthio.audit.summary import Audit, Verdict
+from struthio.audit.summary import Audit
+from struthio.audit.verdict import Verdict
 from struthio.shares import Share, percent
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0

@@ -7,8 +7,9 @@ from torch import Tensor
 from struthio.attacks.base import no_trace
 from struthio.audit.doubts import answers, parts, slopes
 from struthio.audit.doubts.kinds import Doubt
-from struthio.audit.doubts.precision import beyond_rounding
-from struthio.audit.doubts.probe import probe, untouched
+from struthio.audit.doubts.precision import Test, beyond_rounding
+from struthio.audit.doubts.probe import Probe, probe, untouched
+from struthio.failed import Failed
 from struthio.rows import RowGenerator, as_generator
 from struthio.types import Model, Threat
 
@@ -29,13 +30,27 @@ def examine(
         generator: a seed, or the rows' random numbers.
 
     Returns:
-        The doubts, in the order of `KINDS`; none for a sound model.
+        The doubts, each once; none for a sound model. Where the model fails on noise or a small step, that is one, and
+        the test that met it says no more.
+
+    Raises:
+        Failed: where the model raises an error on the rows themselves.
     """
     rows = as_generator(generator, x)
     asked = probe(model, x, labels, threat, rows)
     tests = (answers.randomness, answers.scale, answers.noise, slopes.slopes, parts.parts)
     with untouched(model), no_trace(rows):
-        first = (*answers.training_mode(asked), *answers.constant(asked))
-        if any(doubt.name == "constant-answers" for doubt in first):
-            return first  # there is no slope to be looked at
-        return (*first, *(doubt for test in tests for doubt in beyond_rounding(test, asked)))
+        _ = asked.clean  # a model that fails on the rows themselves has no answer to be doubted
+        mode, constant = tuple(answers.training_mode(asked)), _heard(answers.constant, asked)
+        if any(doubt.name == "constant-answers" for doubt in constant):
+            return (*mode, *constant)  # there is no slope to be looked at
+        found = (*mode, *constant, *(doubt for test in tests for doubt in _heard(test, asked)))
+        return tuple({doubt.name: doubt for doubt in found}.values())
+
+
+def _heard(test: Test, asked: Probe) -> tuple[Doubt, ...]:
+    """The doubts of a test; where the model fails on what the test asks, that it does."""
+    try:
+        return beyond_rounding(test, asked)
+    except Failed as error:
+        return (Doubt("fails-nearby", f"Asked about noise and small steps, {error}"),)

@@ -37,6 +37,11 @@ KINDS: dict[str, tuple[str, str]] = {
         "The model gives every input the same answer",
         "What does not depend on the input cannot be changed by it: rows stand because nothing is told apart.",
     ),
+    "fails-nearby": (
+        "The model fails near inputs that it answers",
+        "What it would say there cannot be known, and the examination stopped early. Rows count as fallen where an "
+        "attack comes to such an input, and are listed as errors.",
+    ),
     "unstable-answers": (
         "The answers jump under the smallest noise",
         "The slope at one point says nothing about the next, so attacks by slope look weaker than they could be.",

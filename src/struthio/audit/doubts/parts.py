@@ -84,6 +84,8 @@ def leaves(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]
         whole = isinstance(part, StandIn) or getattr(part, "stand_in", None) is not None
         if isinstance(part, nn.Softmax):
             continue  # it flattens what it is sure of, which is a doubt of its own: probabilities
+        if isinstance(part, torch.jit.ScriptModule):
+            continue  # nothing can be hung on it to watch it
         if whole or not any(part.children()):
             yield prefix + name, part
         else:

@@ -21,6 +21,7 @@ from struthio.audit.repair.logits import BeforeSoftmax, Rescaled
 from struthio.audit.repair.stand_ins import Instead, replaced
 from struthio.audit.repair.training import settled
 from struthio.audit.repair.trial import ENOUGH, NOTHING, ROWS, Candidate, Tried, by_chance, trial
+from struthio.failed import Failed
 from struthio.gradients import Autograd, Averaged, Estimated, Smoothed
 from struthio.losses import CrossEntropy, Margin
 from struthio.models import declared, with_stand_ins
@@ -73,6 +74,15 @@ class _Repair:
         if "constant-answers" in self.doubts:
             self._done("A few questions are put about each row, and nothing more is tried.", "constant-answers")
             return self._adapted(judge)
+        try:
+            self._repair(stand_ins)
+        except Failed as error:
+            if "fails-nearby" not in self.doubts:
+                raise
+            self._done(f"Repair ended early: {error}", *self.doubts)
+        return self._adapted(judge)
+
+    def _repair(self, stand_ins: dict[str, Instead]) -> None:
         self._stand_in(stand_ins)
         self._rescale()
         if self.doubts:
@@ -84,7 +94,6 @@ class _Repair:
                 self._vote(x_adv)
             if self.queries:
                 self._done("Slopes are not to be relied on, so attacks by queries are run on every row.", *self.doubts)
-        return self._adapted(judge)
 
     def _adapted(self, judge: Model) -> Adapted:
         doubts = tuple(self.doubts.values())
