@@ -154,6 +154,41 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
         Brightness().save(tmp_path / "nowhere" / "file")
 
 
+def test_a_fit_that_fails_leaves_a_detector_that_says_so(tmp_path):
+    x, y = torch.rand(40, 6), torch.zeros(40, dtype=torch.int64)
+    net, lid = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)), detector_class("lid")(reference=30)
+    lid.fit(net, x, y, x).calibrate(x, 0.1).save(tmp_path / "lid.safetensors")
+    with pytest.raises(UserError, match="30 are set apart"):
+        lid.fit(net, x[:30], y[:30], x)
+    with pytest.raises(UserError, match="was not fitted"):
+        lid.flags(x)
+    other = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    binary = detector_class("binary-layer")().fit(net, x, y, x)
+    binary.save(tmp_path / "binary.safetensors")
+    with pytest.raises(UserError, match="does not fit"):
+        binary.load(tmp_path / "binary.safetensors", other)
+    with pytest.raises(UserError, match="was not fitted"):
+        binary.flags(x)
+
+
+def test_a_line_is_drawn_in_evaluation_mode_alone():
+    x, y = torch.rand(40, 6), torch.zeros(40, dtype=torch.int64)
+    net = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    detector = detector_class("lid")(reference=30).fit(net, x, y, x)
+    net.train()
+    with pytest.raises(UserError, match="training mode"):
+        detector.calibrate(x, 0.1)
+    assert int(net[1].num_batches_tracked) == 0
+
+
+def test_a_state_dict_of_another_detector_is_refused():
+    x, y = torch.rand(40, 6), torch.zeros(40, dtype=torch.int64)
+    net = nn.Linear(6, 2)
+    held = Guarded(net, detector_class("pca-tail")().fit(net, x, y)).state_dict()
+    with pytest.raises(UserError, match="of PCATail, not of Discriminator"):
+        Guarded(net, detector_class("discriminator")()).load_state_dict(held)
+
+
 def test_a_stored_state_belongs_to_one_detector(tmp_path):
     pca = detector_class("pca-tail")()
     x = torch.rand(40, 6)

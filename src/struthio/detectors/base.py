@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -13,7 +16,10 @@ from torch import Tensor, nn
 from struthio import checks
 from struthio.checks import UserError
 from struthio.data.files import replacing
-from struthio.put_back import seeded
+from struthio.describe import describe
+from struthio.put_back import in_mode, seeded
+
+PART = 500  # rows judged at a time where the line is drawn
 
 
 class Fitted(nn.Module):
@@ -29,6 +35,12 @@ class Fitted(nn.Module):
         """Register what was learnt, by name."""
         for name, value in values.items():
             self.register_buffer(name, value.detach().clone(memory_format=torch.contiguous_format))
+
+    def extra_repr(self) -> str:
+        """The options, so that what was made otherwise prints otherwise; those that are modules print themselves."""
+        kept = vars(self)
+        options = (name for name in inspect.signature(type(self)).parameters if name in kept)
+        return ", ".join(f"{name}={describe(kept[name])}" for name in options)
 
 
 class Detector(Fitted):
@@ -91,9 +103,8 @@ class Detector(Fitted):
             )
         if x_adv is not None and (x_adv.shape[1:] != x.shape[1:] or not len(x_adv)):
             raise UserError(f"x_adv has shape {tuple(x_adv.shape)}, but clean rows have {tuple(x.shape)}.")
-        self.shape = tuple(x.shape[1:])
-        seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
-        with seeded(seed):
+        with self._or_unfitted(), seeded(_seed(generator)):
+            self.shape = tuple(x.shape[1:])
             self.build(model)
             for part in self._own():
                 part.to(x)
@@ -124,7 +135,7 @@ class Detector(Fitted):
         return self.score(x)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, fpr: float = 0.05) -> Self:
+    def calibrate(self, x: Tensor, fpr: float = 0.05, generator: int | torch.Generator = 0) -> Self:
         """Set the threshold so that a clean row is flagged with a probability of at most `fpr`.
 
         It is the score of rank ceil((n + 1)(1 - fpr)) of n clean rows, which keeps the promise for every distribution,
@@ -133,12 +144,18 @@ class Detector(Fitted):
         Args:
             x: clean rows [n, ...] that `fit` has not seen, n at least 1 / fpr - 1.
             fpr: the share of clean rows that may be flagged, above 0 and below 1.
+            generator: a seed, or a generator, of what a random detector draws; torch's random state stays as it was.
+
+        Raises:
+            UserError: for such a share, too few rows, scores that are not finite, or a detector that was not fitted.
         """
         checks.real(fpr, "fpr")
         if not 0 < fpr < 1:
             raise UserError(f"fpr is {fpr:g}; a share above 0 and below 1 is needed.")
-        self.excess(x[:1])  # refuses what was not fitted
-        scores = self.score(x).double()
+        checks.mode(self)
+        with seeded(_seed(generator)):
+            self.excess(x[:1])  # refuses what was not fitted
+            scores = torch.cat([self.score(part).double() for part in x.split(PART)])
         rank = math.ceil((len(scores) + 1) * (1 - fpr) - 1e-9)
         if rank > len(scores):
             raise UserError(
@@ -187,9 +204,8 @@ class Detector(Fitted):
         from safetensors.torch import save_file
 
         state = {name: value.contiguous() for name, value in self.state_dict().items() if not self.of_model(name)}
-        about = {"detector": type(self).__name__, "layers": json.dumps(self.layers), "shape": json.dumps(self.shape)}
         with replacing(path) as beside:
-            save_file(state, beside, metadata=about)
+            save_file(state, beside, metadata=self.about())
 
     def load(self, path: Path | str, model: nn.Module) -> Self:
         """Take a stored state: this detector, made with the same options, then judges as the stored one did.
@@ -208,19 +224,52 @@ class Detector(Fitted):
                 state, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} cannot be read as what a detector stored ({error}).") from error
-        if about.get("detector") != type(self).__name__:
-            raise UserError(f"{path} holds the state of {about.get('detector')}, not of {type(self).__name__}.")
-        self.layers, self.shape = tuple(json.loads(about["layers"])), tuple(json.loads(about["shape"]))
-        self.build(model)
-        own = {name: value for name, value in state.items() if not name.endswith(("threshold", "spread"))}
-        learnt = [value for name, value in own.items() if "." in name and value.is_floating_point()]
-        for part in self._own() if learnt else ():
-            part.to(learnt[0].dtype)
-        try:
-            missing, unknown = self.load_state_dict(state, strict=False)
-        except RuntimeError as error:
-            raise UserError(f"{path} does not fit; was it made with other options? {error}") from None
-        lost = [*(name for name in missing if not self.of_model(name)), *unknown]
-        if lost:
-            raise UserError(f"{path} does not fit in {', '.join(lost[:3])}; was it made with other options?")
+        with self._or_unfitted():
+            self.become(about, model, str(path))
+            try:
+                missing, unknown = self.load_state_dict(state, strict=False)
+            except RuntimeError as error:
+                raise UserError(f"{path} does not fit; was it made with other options? {error}") from None
+            lost = [*(name for name in missing if not self.of_model(name)), *unknown]
+            if lost:
+                raise UserError(f"{path} does not fit in {', '.join(lost[:3])}; was it made with other options?")
         return self
+
+    def about(self) -> dict[str, str]:
+        """What its state does not say: which detector it is, at which layers it looks, and the shape of a row."""
+        return {"detector": type(self).__name__, "layers": json.dumps(self.layers), "shape": json.dumps(self.shape)}
+
+    def become(self, about: Mapping[str, str], model: nn.Module, source: str) -> None:
+        """Make ready for the state that `about` was stored with. Raises UserError where it is another detector's."""
+        if about.get("detector") != type(self).__name__:
+            raise UserError(f"{source} holds the state of {about.get('detector')}, not of {type(self).__name__}.")
+        self.layers, self.shape = tuple(json.loads(about["layers"])), tuple(json.loads(about["shape"]))
+        if self.shape:
+            with seeded(0), in_mode(model, training=False):
+                self.build(model)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        learnt = [
+            value.dtype
+            for name, value in own.items()
+            if "." in name and not name.endswith(("threshold", "spread")) and not self.of_model(name)
+        ]
+        for dtype in [dtype for dtype in learnt if dtype.is_floating_point][:1]:
+            for part in self._own():
+                part.to(dtype)
+        super()._load_from_state_dict(state, prefix, *others)
+
+    @contextmanager
+    def _or_unfitted(self) -> Iterator[None]:
+        """What fails within leaves a detector that says that it was not fitted."""
+        try:
+            yield
+        except BaseException:
+            self.shape = ()
+            raise
+
+
+def _seed(generator: int | torch.Generator) -> int:
+    """A seed as it is, or one that the generator draws."""
+    return generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))

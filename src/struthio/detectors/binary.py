@@ -64,7 +64,7 @@ class BinaryInput(_Binary):
     def build(self, model: nn.Module) -> None:
         """The network, for rows of this shape."""
         super().build(model)
-        self.net = small(torch.zeros(1, *self.shape))
+        self.net = small(torch.zeros(1, *self.shape)).requires_grad_(False)
 
 
 class BinaryLayer(_Binary):
@@ -105,7 +105,7 @@ class BinaryLayer(_Binary):
         if not self.layers:
             hidden = hidden_layers(model, zeros)
             self.layers = (hidden[len(hidden) // 2],)
-        self.net = small(in_parts(self.see, zeros))
+        self.net = small(in_parts(self.see, zeros)).requires_grad_(False)
 
     def see(self, x: Tensor) -> Tensor:
         """The layer's activations."""

@@ -44,7 +44,7 @@ class Discriminator(Detector):
         self.net = nn.Sequential(
             nn.Flatten(), nn.Linear(values, self.width), nn.LeakyReLU(0.2),
             nn.Linear(self.width, self.width), nn.LeakyReLU(0.2), nn.Linear(self.width, 1),
-        )  # fmt: skip
+        ).requires_grad_(False)  # fmt: skip
 
     def _fit(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor) -> None:
         low, high = x.aminmax()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ class Guarded(nn.Module):
     The last column is the highest logit plus `detector.excess(x)`. Abstaining is thus one more answer, differentiable
     end to end, as Carlini and Wagner, 2017, arXiv 1705.07263, join the two for an attack. Attack it with
     `Evade(Untargeted(labels))`; an audit does so by itself.
+
+    A state dict holds all that was learnt: `Guarded(model, detector).load_state_dict(state)`, with a model of the same
+    architecture and a detector made with the same options, not fitted, then judges as the first one did.
 
     Args:
         model: returns logits [n, classes].
@@ -46,3 +50,11 @@ class Guarded(nn.Module):
             handle.remove()
         logits = heard[0] if heard else self.model(x)  # a detector that asked the model has paid for the answer
         return torch.cat([logits, (logits.amax(1) + excess)[:, None]], 1)
+
+    def get_extra_state(self) -> Tensor:
+        """What the detector's values do not say, as the bytes of a JSON text."""
+        return torch.tensor(list(json.dumps(self.detector.about()).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Make the detector ready for its values, which come next. Raises UserError where they are another's."""
+        self.detector.become(json.loads(bytes(state.tolist())), self.model, "the state dict")

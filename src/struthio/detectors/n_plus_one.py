@@ -36,7 +36,7 @@ class NPlusOne(Detector):
     def build(self, model: nn.Module) -> None:
         """A copy of the model whose last linear layer has one output more."""
         super().build(model)
-        self.net = widened(model, self.blank(model))
+        self.net = widened(model, self.blank(model)).requires_grad_(False)
         self.net.abstains = True  # type: ignore[assignment]
 
     def _fit(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor) -> None:
