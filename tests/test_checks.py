@@ -1,5 +1,8 @@
 """Messages say what was given, what is needed, and the likely fix."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -59,7 +62,7 @@ def test_labels_are_whole_numbers_in_a_tensor(labels):
         checks.classes(labels, 1, "labels")
 
 
-@pytest.mark.parametrize("eps", ["0.3", None, [0.3]])
+@pytest.mark.parametrize("eps", ["0.3", None, [0.3], np.array([0.3]), torch.tensor([[0.3]])])
 def test_a_radius_is_a_number(eps):
     with pytest.raises(UserError, match="a number is needed"):
         st.Linf(eps)
@@ -71,15 +74,45 @@ def test_near_misses_do_not_list_thousands():
     )
 
 
-@pytest.mark.parametrize("part", [nn.BatchNorm1d(3), nn.Dropout(0.5)])
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.BatchNorm1d(3),
+        nn.Dropout(0.5),
+        nn.MultiheadAttention(4, 2, dropout=0.1),
+        nn.LSTM(3, 3, 2, dropout=0.1),
+        nn.InstanceNorm1d(3, track_running_stats=True),
+        nn.RReLU(),
+    ],
+    ids=lambda part: type(part).__name__,
+)
 def test_training_mode_is_refused_where_it_matters(part):
     model = nn.Sequential(nn.Linear(3, 3), part)
     with pytest.raises(UserError, match=r"Call model\.eval\(\) first"):
         st.FGSM()(model, torch.rand(2, 3), st.Untargeted(torch.tensor([0, 1])), st.Linf(0.1))
     checks.mode(model.eval())
     checks.mode(nn.Sequential(nn.Linear(3, 3)).train())
-    checks.mode(nn.Dropout(0.0).train())
+    for still in (nn.Dropout(0.0), nn.LSTM(3, 3), nn.InstanceNorm1d(3), nn.MultiheadAttention(4, 2)):
+        checks.mode(still.train())
     checks.mode(lambda x: x)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ({"loss": None, "logits": torch.zeros(3, 2)}, r"a dict; .* here perhaps out\['logits'\]\."),
+        ((torch.zeros(3), torch.zeros(3, 2)), r"a tuple; .* here perhaps out\[1\]\."),
+        (SimpleNamespace(hidden=torch.zeros(3, 5, 4), scores=torch.zeros(3, 2)), r"here perhaps out\.scores\."),
+        ({"masks": torch.zeros(3, 1, 8, 8)}, r"the logits alone\.$"),
+        (torch.zeros(3, 1), r"torch\.cat\(\[-z, z\], 1\)"),
+        (torch.zeros(3), r"torch\.stack\(\[-z, z\], 1\)"),
+        (torch.zeros(3, dtype=torch.int64), r"shape \(3,\) for 3 rows"),
+        (torch.zeros(3, 2, 8, 8), r"shape \(3, 2, 8, 8\) for 3 rows"),
+    ],
+)
+def test_outputs_of_another_kind_say_what_to_return(out, words):
+    with pytest.raises(UserError, match=words):
+        checks.outputs(out, 3)
 
 
 def test_an_attack_on_another_norm_says_which():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from struthio.rows import RowGenerator, as_generator, norm, per_row, pick, straight_through, where_rows
+from struthio.checks import UserError
+from struthio.rows import RowGenerator, as_generator, finite, norm, per_row, pick, straight_through, where_rows
 
 N = 2000
 
@@ -156,6 +157,17 @@ def test_generators_from_what_users_give():
     torch_generator = torch.Generator().manual_seed(1)
     first, second = as_generator(torch_generator, x), as_generator(torch_generator, x)
     assert not torch.equal(first.keys, second.keys)
+    for other in (x[:1], torch.zeros(4, 2)):
+        with pytest.raises(UserError, match="the generator has 3 rows"):
+            as_generator(given, other)
+
+
+def test_a_slope_made_finite_row_by_row():
+    nan, inf = math.nan, math.inf
+    slope = torch.tensor([[1.0, -3, 0, inf], [nan, 2, 5, 0], [-inf, nan, 0, 0], [1, 2, 3, 4]])[:, :, None]
+    wanted = torch.tensor([[1.0, -3, 0, 2], [0, 2, 5, 0], [-1, 0, 0, 0], [1, 2, 3, 4]])[:, :, None]
+    assert torch.equal(finite(slope), wanted)
+    assert torch.equal(torch.cat([finite(row[None]) for row in slope]), wanted)
 
 
 def test_norms_by_hand():

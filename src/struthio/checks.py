@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+from collections.abc import Mapping
 from numbers import Real
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch is slow to import and the command line's help must not wait for it
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class UserError(ValueError):
@@ -61,8 +62,8 @@ def radius(eps: float | Tensor, name: str, width: float | None = None) -> None:
     """Refuse a radius that is negative, NaN, or wider than the limits allow (which asks for 8/255 where 8 was
     given).
     """
-    if not hasattr(eps, "flatten") and not isinstance(eps, (int, float)):
-        raise UserError(f"{name} was given eps = {eps!r}; a number is needed, or a tensor of one a row.")
+    if not isinstance(eps, (int, float)) and not _one_each(eps):
+        raise UserError(f"{name} was given eps = {eps!r}; a number is needed, or a tensor [n] of one a row.")
     radii = [float(eps)] if isinstance(eps, (int, float)) else eps.flatten().tolist()
     if not radii:
         return
@@ -76,6 +77,14 @@ def radius(eps: float | Tensor, name: str, width: float | None = None) -> None:
             f"{name} was given eps = {largest:g}, but inputs span only {width:g} from one limit to the other. "
             f"Is {largest:g}/255 meant? If inputs do span more, say so: {name}({largest:g}, box=Box(low, high))."
         )
+
+
+def _one_each(value: object) -> bool:
+    """Whether this is a tensor of one number a row, or any array's one number."""
+    from torch import Tensor
+
+    shape = getattr(value, "shape", None)
+    return shape == () or (isinstance(value, Tensor) and value.ndim == 1)
 
 
 def inputs(x: Tensor, low: Tensor | float | None, high: Tensor | float | None, where: str) -> None:
@@ -118,21 +127,39 @@ def outputs(out: object, rows: int) -> None:
     if not isinstance(out, Tensor):
         raise UserError(
             f"the model returned a {type(out).__name__}; a tensor of scores [n, classes] is needed. "
-            "Wrap the model so that it returns the logits alone."
+            f"Wrap the model so that it returns the logits alone{_scores_in(out, rows)}."
         )
     shape = out.shape
+    if shape in ((rows,), (rows, 1)) and out.is_floating_point():
+        raise UserError(
+            "the model returned a single score a row; at least two classes are needed. "
+            f"For a binary model with logit z return torch.{'cat' if len(shape) == 2 else 'stack'}([-z, z], 1)."
+        )
     if len(shape) != 2 or shape[0] != rows:
         raise UserError(
             f"the model returned shape {tuple(shape)} for {rows} rows; [{rows}, classes] is needed, "
             "one row of class scores for each input."
         )
     if shape[1] < 2:
-        raise UserError(
-            "the model returned a single score a row; at least two classes are needed. "
-            "For a binary model with logit z return torch.cat([-z, z], 1)."
-        )
+        raise UserError(f"the model returned scores of {shape[1]} classes; at least two are needed.")
     if not out.is_floating_point():
         raise UserError(f"the model returned {out.dtype}; scores in floating point are needed: return out.float().")
+
+
+def _scores_in(out: object, rows: int) -> str:
+    """Where in a dict, a tuple or an object of its own the scores seem to be, as the end of a message."""
+    from torch import Tensor
+
+    if isinstance(out, Mapping):
+        parts = {f"out[{name!r}]": part for name, part in out.items()}
+    elif isinstance(out, (tuple, list)):
+        parts = {f"out[{place}]": part for place, part in enumerate(out)}
+    else:
+        parts = {f"out.{name}": part for name, part in getattr(out, "__dict__", {}).items()}
+    fitting = [
+        place for place, part in parts.items() if isinstance(part, Tensor) and part.ndim == 2 and len(part) == rows
+    ]
+    return f", here perhaps {fitting[0]}" if fitting else ""
 
 
 def classes(labels: Tensor, rows: int, what: str, device: object = None) -> None:
@@ -167,13 +194,25 @@ def mode(model: object) -> None:
 
     if not isinstance(model, nn.Module):
         return
-    changing = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
     for name, part in model.named_modules():
-        if part.training and isinstance(part, changing) and getattr(part, "p", 1) > 0:
+        if part.training and _changes(part):
             raise UserError(
                 f"the model is in training mode: its {type(part).__name__} {name!r} would answer differently for the "
                 "same input, and batch statistics would be changed. Call model.eval() first."
             )
+
+
+def _changes(part: nn.Module) -> bool:
+    """Whether a layer in training mode answers at random, by its batch, or learns statistics."""
+    from torch import nn
+
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return part.p > 0
+    if isinstance(part, (nn.MultiheadAttention, nn.RNNBase)):
+        return part.dropout > 0
+    if isinstance(part, nn.modules.instancenorm._InstanceNorm):
+        return part.track_running_stats
+    return isinstance(part, (nn.modules.batchnorm._BatchNorm, nn.RReLU))
 
 
 def no_inference_mode() -> None:

@@ -19,7 +19,7 @@ FIXES = {  # by words of the error
         "Bring both to one dtype and device, such as model.float().to(x.device); a model that is to stay in half "
         "precision is asked through struthio.models.single.AskedInSingle(model, torch.bfloat16)."
     ),
-    ("invalid for input of size", "nvalid dimensions for input"): (
+    ("invalid for input of size", "nvalid dimensions for input", "Axis 0 has mismatched"): (
         "It is asked about any number of rows: where one is written into it, as in x.view(32, -1), let it take any, as "
         "in x.flatten(1)."
     ),

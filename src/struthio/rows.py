@@ -46,6 +46,18 @@ def where_rows(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return b.index_copy(0, rows, a[rows])
 
 
+def finite(slope: Tensor) -> Tensor:
+    """The slope [n, ...] without NaN and infinity, which would spoil the whole row: 0 instead of NaN, and instead of an
+    infinite value (a square root's at 0) the mean size of the row's others, in the same direction.
+    """
+    if bool(slope.sum().isfinite()):  # the usual case, told by one number
+        return slope
+    known = slope.masked_fill(~slope.isfinite(), 0).flatten(1).abs()
+    mean = known.sum(1) / (known > 0).sum(1).clamp(min=1)
+    size = per_row(torch.where(mean > 0, mean, 1), slope)
+    return torch.where(slope.isfinite(), slope, slope.nan_to_num(0.0).sign() * size)
+
+
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
@@ -152,6 +164,11 @@ class RowGenerator:
 def as_generator(generator: int | RowGenerator | torch.Generator, x: Tensor) -> RowGenerator:
     """A RowGenerator for the rows of x, from a seed (rows numbered from 0), from a torch generator, or as given."""
     if isinstance(generator, RowGenerator):
+        if len(generator) != len(x):
+            raise UserError(
+                f"the generator has {len(generator)} rows, but x has {len(x)}; one each is needed. Take those of the "
+                "same rows, generator[rows]."
+            )
         return generator.to(x.device)
     if isinstance(generator, torch.Generator):
         generator = int(torch.randint(2**62, (), generator=generator, device=generator.device))

@@ -216,6 +216,22 @@ def test_options_that_cannot_be_meant(make):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: st.Cascade(st.FGSM()), r"Cascade was given FGSM\(\); made attacks"),
+        (lambda: st.Cascade((st.FGSM(), st.PGD)), "Cascade was given the class PGD itself"),
+        (lambda: st.SmallestOf(("fmn",)), "SmallestOf was given 'fmn'"),
+        (lambda: st.Repeat(st.PGD), "Repeat was given the class PGD"),
+        (lambda: st.EachTarget(None), "EachTarget was given None"),
+        (lambda: st.SmallestRadius(st.Linf(0.1)), r"SmallestRadius was given Linf\(eps=0.1\)"),
+    ],
+)
+def test_what_is_no_attack_is_refused(make, words):
+    with pytest.raises(UserError, match=words):
+        make()
+
+
 def test_without_a_gradient_targets_come_in_the_order_of_scores():
     estimated = st.PGD(steps=2, gradient=st.gradients.Estimated(sigma=0.03))
     nearest, strongest = (st.EachTarget(estimated, 2, order=order) for order in ("distance", "score"))

@@ -10,7 +10,7 @@ import torch
 
 import struthio as st
 from struthio.attacks import Attack
-from struthio.attacks.shared_fit import Fitting
+from struthio.attacks.shared_fit import Fitting, Stopped
 from struthio.data.digits import digits
 from struthio.testing import LinearModel, attack_promises, small_inputs, small_net
 
@@ -173,6 +173,28 @@ def test_the_best_pass_is_kept():
     assert (found.forwards, found.backwards) == (27, 0)
 
 
+@pytest.mark.parametrize("enough", [None, 0.9])
+def test_ctrl_c_hands_over_what_was_found(enough):
+    """In the second pass: DeepFool's best pass, or where the slope had come to; before the first batch nothing."""
+    x, ways = torch.tensor([[0.6, 0.4], [0.7, 0.3], [1.0, 0.0]]), [0.1, 0.15, 0.2, 0.25]
+
+    def update(task, z, own):
+        if not ways:
+            raise KeyboardInterrupt
+        return torch.tensor([[-way, way] for way in [ways.pop(0)]]), torch.ones(len(task.x))
+
+    rows = Fitting(LinearModel(torch.eye(2), torch.zeros(2)), data(x, 1), st.Linf(0.5), None, 1, 0)
+    with pytest.raises(Stopped) as stopped:
+        rows.run(update, passes=3, enough=enough, progress=None)
+    found = stopped.value.found
+    assert found.delta.tolist() == pytest.approx([-0.25, 0.25] if enough is None else [-0.2, 0.2])
+    assert found.rates == pytest.approx((1.0 if enough is None else 1 / 3,))
+    assert found.forwards == (4 if enough is None else 4 + 6)
+    with pytest.raises(KeyboardInterrupt) as nothing:
+        rows.run(update, passes=3, enough=enough, progress=None)
+    assert not isinstance(nothing.value, Stopped)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_leaves_no_trace(form):
     model, x = small_net(8).eval(), small_inputs(8)
@@ -192,6 +214,7 @@ def test_refused(form):
     for words, call in {
         "only once": lambda: fit(iter(data(x, 2)), st.Linf(0.1)),
         "no rows": lambda: fit([], st.Linf(0.1)),
+        "the rows' numbers": lambda: fit([(x, torch.arange(6))], st.Linf(0.1)),
         "one shape is needed": lambda: fit(data(x, 6) + data(small_inputs(3, 5), 3), st.Linf(0.1)),
         "one radius": lambda: fit(data(x), st.Linf(torch.full((6,), 0.1))),
         "one mask": lambda: fit(data(x), st.Masked(st.Linf(0.1), mask, each=True)),

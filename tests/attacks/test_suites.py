@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import struthio as st
+from struthio.attacks.starts import OutputDiversified
 from struthio.attacks.suites import LEVELS, suite
 from struthio.testing import linear_model, small_inputs, small_net
 
@@ -43,6 +44,16 @@ def test_every_part_fits_the_threat(level, threat):
 def test_the_nearest_class_is_tried_on_every_row_that_the_strongest_one_left(level):
     margin, nearest = suite(level, st.Linf(0.1))[:2]
     assert (margin.share, nearest.share, nearest.attack.order) == (1.0, 1.0, "distance")
+
+
+@pytest.mark.parametrize("level", ["quick", "standard"])
+def test_the_longest_searches_are_kept_for_the_last_rows(level):
+    *before, last = (part for part in suite(level, st.Linf(0.1)) if part.access == "gradients")
+    again, targets = last.attack.attacks
+    assert (before[-1].name, last.share) == ("restarts", 0)
+    assert again.steps > before[-1].attack.steps
+    assert again.start == before[-1].attack.start == OutputDiversified()
+    assert (targets.targets, targets.attack.steps) == (9, 100)  # as many and as long as in AutoAttack
 
 
 def test_squares_go_on_from_slopes_and_begin_from_stripes_where_none_can_be_trusted():

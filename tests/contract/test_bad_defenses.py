@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from struthio.checks import UserError
 from struthio.defenses.base import Defense, in_line
 from struthio.testing import BrokenPromise, check_defense, defense_promises
 from struthio.testing.defenses import is_documented
@@ -104,6 +105,11 @@ BAD = {
 def test_the_fault_is_named(kind):
     with pytest.raises(BrokenPromise):
         PROMISES[BAD[kind]](kind)
+
+
+def test_a_module_alone_is_no_defence():
+    with pytest.raises(UserError, match=r"lambda net: nn\.Sequential\(ReLU\(\), net\)"):
+        check_defense(nn.ReLU())
 
 
 def test_a_good_one_passes():

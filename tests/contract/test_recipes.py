@@ -4,22 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from struthio.testing import recipe_promises, small_inputs
+from struthio.testing import recipe_promises
 from struthio.train.registry import RECIPES, recipe_class
-from struthio.train.static import store
 from struthio.train.trades import TRADES
 
 PROMISES = [promise.__name__ for promise in recipe_promises()]
-
-
-@pytest.fixture(scope="session")
-def stored(tmp_path_factory):
-    """Two sets of stored examples that fit what recipes are tried on."""
-    paths = [tmp_path_factory.mktemp("stored") / f"{seed}.npz" for seed in (3, 4)]
-    for seed, path in enumerate(paths):
-        x = small_inputs(6, seed=seed)
-        store(path, x, (x.flatten(1).sum(1) * 10).long() % 5)
-    return list(map(str, paths))
 
 
 def example(name, stored):

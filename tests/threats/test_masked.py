@@ -50,7 +50,8 @@ def test_samples_fill_the_free_part_of_the_ball():
 @pytest.mark.parametrize(
     ("mask", "each", "words"),
     [
-        (torch.ones(3), False, "bool is needed"),
+        (torch.ones(3), False, "of bool is needed"),
+        (torch.ones(3, dtype=torch.bool).numpy(), False, "a ndarray; a tensor of bool is needed"),
         (torch.ones(4, dtype=torch.bool), False, r"\(3,\) is needed"),
         (torch.ones(3, 3, dtype=torch.bool), True, r"\(2, 3\) is needed"),
         (torch.zeros(3, dtype=torch.bool), False, "sets nothing"),

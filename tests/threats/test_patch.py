@@ -131,6 +131,7 @@ def test_what_cannot_be_meant():
         {"height": 0},
         {"height": 2, "width": 1.5},
         {"height": 2, "place": (-1, 0)},
+        {"height": 2, "place": (1.5, 0)},
         {"height": 2, "eps": -1},
     ):
         with pytest.raises(st.UserError):

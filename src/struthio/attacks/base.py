@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.kept import Kept, behind_a_wire
 from struthio.attacks.nouns import check_nouns, usable
+from struthio.gradients import Estimated
 from struthio.losses import Margin
 from struthio.meter import Metered
 from struthio.models.single import HALVES, AskedInSingle
@@ -76,8 +77,8 @@ class Attack:
             UserError: where an argument cannot be meant; the message says what to do.
             Ended: where a model behind a wire answers nothing at all (later on, the attack ends with what it has).
         """
-        check_nouns(model, x, goal, threat, getattr(self, "loss", None))
-        if self.access == "gradients":
+        check_nouns(model, x, goal, threat, getattr(self, "loss", None), getattr(self, "gradient", None))
+        if self.access == "gradients" and not _estimates(self):
             checks.no_inference_mode()
         x = usable(x)
         if x.dtype in HALVES:
@@ -117,6 +118,14 @@ class Attack:
             x_adv = kept.ending(lambda: self.search(meter, x, goal, threat, rows))
             x_adv, outputs = kept.judged(meter.over(model), x_adv)
         return _result(x, x_adv, outputs, goal, threat, meter)
+
+
+def _estimates(attack: Attack) -> bool:
+    """Whether its slopes come from queries alone."""
+    gradient: Any = getattr(attack, "gradient", None)
+    while hasattr(gradient, "inner"):
+        gradient = gradient.inner
+    return isinstance(gradient, Estimated)
 
 
 def _result(x: Tensor, x_adv: Tensor, outputs: Tensor, goal: Goal, threat: Threat, meter: Metered) -> Result:

@@ -16,11 +16,21 @@ from struthio.attacks.best import Best
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task
 from struthio.checks import UserError
+from struthio.describe import describe
 from struthio.goals import Evade, Untargeted
 from struthio.losses import Margin
 from struthio.meter import Metered
-from struthio.rows import RowGenerator, where_rows
+from struthio.rows import RowGenerator, finite, where_rows
 from struthio.types import Goal, Threat
+
+
+def _check_made(attacks: object, inside: str) -> None:
+    """Refuse what is no tuple of attacks, such as one alone or a class of attacks."""
+    several = attacks if isinstance(attacks, (tuple, list)) else None
+    for given in (attacks,) if several is None else several:
+        if several is None or not isinstance(given, Attack):
+            shown = f"the class {given.__name__} itself" if isinstance(given, type) else describe(given)
+            raise UserError(f"{inside} was given {shown}; made attacks are needed: (FGSM(), PGD(steps=20)).")
 
 
 def _in_turn(
@@ -57,6 +67,7 @@ class Repeat(Attack):
     times: int = 5
 
     def __post_init__(self) -> None:
+        _check_made((self.attack,), "Repeat")
         checks.count(self.times, "times")
 
     def fits(self, threat: Threat) -> None:
@@ -79,6 +90,7 @@ class Cascade(Attack):
     def __post_init__(self) -> None:
         if not self.attacks:
             raise UserError("Cascade was given no attacks; at least one is needed.")
+        _check_made(self.attacks, "Cascade")
 
     def fits(self, threat: Threat) -> None:
         """Raise UserError where an attack inside is not defined in the threat's norm."""
@@ -110,6 +122,7 @@ class SmallestOf(Attack):
     def __post_init__(self) -> None:
         if not self.attacks:
             raise UserError("SmallestOf was given no attacks; at least one is needed.")
+        _check_made(self.attacks, "SmallestOf")
         if self.last is not None and "start" not in {field.name for field in fields(self.last)}:
             raise UserError(f"last is {type(self.last).__name__}, which takes no start; take BrendelBethge, or None.")
 
@@ -159,6 +172,7 @@ class EachTarget(Attack):
     candidates: int = 9
 
     def __post_init__(self) -> None:
+        _check_made((self.attack,), "EachTarget")
         checks.count(self.targets, "targets")
         checks.one_of(self.order, ("score", "distance"), "order")
         checks.count(self.candidates, "candidates")
@@ -214,7 +228,7 @@ def _nearest(
             for rank, gap in enumerate(gaps)
         ]
         z = z.detach()
-        ways = [threat.useful(x, z, -slope) for slope in slopes]
+        ways = [threat.useful(x, z, -finite(slope)) for slope in slopes]
     closes = torch.stack([(way * threat.steepest(x, z, way)).flatten(1).sum(1) for way in ways], 1)
     distance = torch.stack(gaps, 1).detach() / closes.clamp(min=1e-12)
     return classes.gather(1, distance.argsort(dim=1, stable=True))
@@ -237,6 +251,7 @@ class SmallestRadius(Attack):
     first: float = 1 / 256
 
     def __post_init__(self) -> None:
+        _check_made((self.attack,), "SmallestRadius")
         checks.count(self.steps, "steps")
         checks.share(self.first, "first")
 

@@ -11,10 +11,13 @@ GOAL = ("check", "check_outputs", "success", "score")
 THREAT = ("check", "project", "size", "allows")
 
 
-def check_nouns(model: object, x: object, goal: object, threat: object, loss: object = None) -> None:
+def check_nouns(
+    model: object, x: object, goal: object, threat: object, loss: object = None, gradient: object = None
+) -> None:
     """Raise UserError where one of these is of another kind; the message says what is needed in its place.
 
-    The order of a call is attack(model, x, goal, threat). `loss` is the attack's own, where it has one.
+    The order of a call is attack(model, x, goal, threat). `loss` and `gradient` are the attack's own, where it
+    has them.
     """
     if not callable(model) or isinstance(model, type):
         raise _wrong("the model", model, "a callable from a batch to class scores, such as st.load('zoo:digits-cnn')")
@@ -26,6 +29,8 @@ def check_nouns(model: object, x: object, goal: object, threat: object, loss: ob
         raise _wrong("the threat", threat, "what may change, such as st.Linf(8 / 255) or st.threat('linf:8/255')")
     if loss is not None and not _has(loss, ("away", "toward")):
         raise _wrong("the attack's loss", loss, "a loss of struthio.losses, such as st.DLR() or st.CrossEntropy()")
+    if gradient is not None and (isinstance(gradient, type) or not callable(gradient)):
+        raise _wrong("the attack's gradient", gradient, "one of struthio.gradients, such as st.Averaged(samples=20)")
 
 
 def usable(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Seen:
     """What one look at z showed, a row each.
 
     Attributes:
-        slope: of the goal's score at z, in the shape of z; zero where it is not finite.
+        slope: of the goal's score at z, in the shape of z.
         outputs: of the model, [n, classes].
         score: the goal's score, [n]; with the margin loss above 0 where the row is won.
         won: which rows are won, bool [n].
@@ -64,12 +64,12 @@ def shrink(
     gradient: Gradient = Autograd(),  # noqa: B008 - frozen
     start: Tensor | None = None,
 ) -> Tensor:
-    """Look `steps` times, beginning at no change, and once more at the last z.
+    """Look `steps` times, beginning at no change or where told, and once more at the last z.
 
     Args:
         rule: where to look next.
         loss: whose slope is taken.
-        start: where to begin, [n, ...] as the threat's z; None begins at no change.
+        start: where to begin, [n, ...] as the threat's z; None begins at no change, which is asked about in any case.
 
     Returns:
         For each row the smallest change that won, or the attempt of highest score, within the threat, [n, ...].
@@ -84,14 +84,17 @@ def shrink(
         )
     task = Task.whole(model, x, goal, threat, generator)
     found = Smallest(x)
-    z = threat.zero(x) if start is None else start
+    z = threat.zero(x)
+    if start is not None:
+        score, won = task.judge(loss, z)
+        found.offer(task.rows, task.see(z), threat.size(x, task.see(z)), score, won)
+        z = start
     state = rule.start(task, z)
     for step in range(steps):
         slope, outputs = task.slope(gradient, loss, z)
         x_adv = task.see(z).detach()
         score, won, size = goal.score(loss, outputs), goal.success(outputs), threat.size(x, x_adv)
         found.offer(task.rows, x_adv, size, score, won)
-        slope = slope.nan_to_num(0.0, 0.0, 0.0)  # a model that breaks down at one point must not end a row's search
         seen = Seen(slope, outputs, score.nan_to_num(0.0), won, size, found.size.to(size.dtype))
         z, state = rule.move(task, z, seen, state, step)
     score, won = task.judge(loss, z)
@@ -136,15 +139,3 @@ def widest(task: Task) -> Tensor:
 def inside(task: Task, z: Tensor) -> Tensor:
     """The nearest z between the limits and inside the mask, of whatever size: a search may go beyond its radius."""
     return task.threat.at(torch.inf).project(task.x, z)
-
-
-def by_place(threat: Threat, values: Tensor) -> Tensor:
-    """Values [n, ...] as [n, channels, places]; where the threat counts values and not pixels, one channel."""
-    while hasattr(threat, "threat"):  # inside masks and levels
-        threat = threat.threat
-    return values.flatten(2) if getattr(threat, "unit", "") == "pixel" else values.flatten(1)[:, None]
-
-
-def spread(places: Tensor, z: Tensor) -> Tensor:
-    """One number a place, [n, places], in a shape that fits z."""
-    return places.reshape(z.shape if places[0].numel() == z[0].numel() else (len(z), 1, *z.shape[2:]))

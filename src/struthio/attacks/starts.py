@@ -10,7 +10,7 @@ from torch import Tensor
 
 from struthio import checks
 from struthio.attacks.task import Task
-from struthio.rows import norm, per_row
+from struthio.rows import finite, norm, per_row
 from struthio.types import Gradient
 
 
@@ -68,6 +68,6 @@ class OutputDiversified:
 
         for _ in range(self.steps):
             slope, _ = gradient(task.model, task.see, z, mixed, task.generator)
-            way = task.threat.steepest(task.x, z, slope)
+            way = task.threat.steepest(task.x, z, finite(slope))
             z = task.project(z + per_row(self.step * task.threat.reach, z) * way)
         return z

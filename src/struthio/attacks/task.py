@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from struthio.meter import Metered
-from struthio.rows import RowGenerator, Rows
+from struthio.rows import RowGenerator, Rows, finite
 from struthio.types import Goal, Gradient, Loss, State, Threat
 
 
@@ -54,8 +54,9 @@ class Task:
         return partial(self.threat.project, self.x) if about is None else about(self.x)
 
     def slope(self, gradient: Gradient, loss: Loss, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The slope of the goal's score at z, and the outputs there."""
-        return gradient(self.model, self.see, z, self.score(loss), self.generator)
+        """The slope of the goal's score at z, finite everywhere, and the outputs there."""
+        slope, outputs = gradient(self.model, self.see, z, self.score(loss), self.generator)
+        return finite(slope), outputs
 
     def score(self, loss: Loss) -> Callable[[Tensor], Tensor]:
         """From outputs to the loss as the adversary sees it."""

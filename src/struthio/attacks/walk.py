@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from struthio.attacks.queries.places import innermost
+from struthio.attacks.places import innermost
 from struthio.attacks.queries.windows import as_pictures
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task

@@ -32,6 +32,8 @@ from struthio.testing.settings import (
 from struthio.testing.traces import Counting
 from struthio.threats import BALLS, THREATS
 
+KEEP = "Keep the best of each row (struthio.attacks.best), or declare improves = False."
+
 
 @tried_in(settings)
 def is_judged_from_outside(attack: Attack, at: Setting) -> None:
@@ -56,7 +58,8 @@ def counts_every_query(attack: Attack, at: Setting) -> None:
     result = at.run(attack, model=model)
     for name in ("forwards", "backwards"):
         seen, said = getattr(model, name), int(getattr(result, name).sum())
-        require(seen == said, f"{seen} {name} were made and {said} reported")
+        fix = "Ask the model that search is given, model[rows] for some rows, and no other."
+        require(seen == said, f"{seen} {name} were made and {said} reported. {fix}")
 
 
 @tried_in(settings)
@@ -73,7 +76,7 @@ def never_loses_a_win(attack: Attack, at: Setting) -> None:
         many = at[torch.full((len(asked),), row)]
         won = many.goal.success(outputs).nonzero().flatten()
         allowed = many.threat[won].size(many.x[won], asked[won]) <= torch.as_tensor(many.threat[won].eps) + CLOSE
-        require(not allowed.any(), f"row {row} was won on the way, and is not in the end")
+        require(not allowed.any(), f"row {row} was won on the way, and is not in the end. {KEEP}")
 
 
 @tried_in(plainly)
@@ -85,7 +88,7 @@ def is_not_hurt_by_more_steps(attack: Attack, at: Setting) -> None:
     few = at.run(replace(attack, steps=3, step=0.2))  # type: ignore[call-arg]
     more = at.run(replace(attack, steps=12, step=0.2))  # type: ignore[call-arg]
     lost = (few.success & ~more.success).nonzero().flatten().tolist()
-    require(not lost, f"rows {lost} are won in 3 steps and not in 12")
+    require(not lost, f"rows {lost} are won in 3 steps and not in 12. {KEEP}")
 
 
 @tried_in(plainly)

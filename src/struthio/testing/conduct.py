@@ -9,22 +9,26 @@ from struthio.testing.require import CLOSE, off, require
 from struthio.testing.settings import Check, Setting, at_least_once, masked, on_levels, plainly, settings, tried_in
 from struthio.testing.traces import Failing, changed, snapshot
 
+LAST = "The last thing done is threat.apply(x, threat.project(x, z)), which sees to all of that."
+DRAW = "Draw from the generator that search is given, and take slopes under torch.enable_grad, as Autograd does."
+
 
 @tried_in(settings)
 def stays_inside_the_threat_and_the_limits(attack: Attack, at: Setting) -> None:
     """No row leaves the ball or the limits by more than rounding."""
     x_adv = at.run(attack).x_adv
     size, eps = at.size(x_adv), torch.as_tensor(at.threat.eps)
-    require((size <= eps + CLOSE).all(), f"rows of size {size.tolist()} for radii {eps.tolist()}")
+    beyond = (~(size <= eps + CLOSE)).nonzero().flatten().tolist()
+    require(not beyond, f"rows {beyond} are too large: sizes {size.tolist()}, radii {eps.tolist()}. {LAST}")
     low, high = float(x_adv.min()), float(x_adv.max())
-    require(low >= at.box.low - CLOSE and high <= at.box.high + CLOSE, f"values reach from {low} to {high}")
+    require(low >= at.box.low - CLOSE and high <= at.box.high + CLOSE, f"values reach from {low} to {high}. {LAST}")
 
 
 @tried_in(settings)
 def changes_nothing_at_radius_zero(attack: Attack, at: Setting) -> None:
     """With a radius of 0 the inputs come back as they were."""
     x_adv = at.run(attack, threat=at.threat.at(0.0)).x_adv
-    require(torch.equal(x_adv, at.x), f"values moved by up to {off(x_adv, at.x)}")
+    require(torch.equal(x_adv, at.x), f"values moved by up to {off(x_adv, at.x)}. {LAST}")
 
 
 @tried_in(masked)
@@ -38,7 +42,7 @@ def leaves_alone_what_the_mask_protects(attack: Attack, at: Setting) -> None:
 def keeps_to_the_levels(attack: Attack, at: Setting) -> None:
     """Results lie on the 256 levels of a saved picture."""
     places = at.run(attack).x_adv * 255
-    require(off(places, places.round()) < 1e-9, f"values lie {off(places, places.round())} beside a level")
+    require(off(places, places.round()) < 1e-9, f"values lie {off(places, places.round())} beside a level. {LAST}")
 
 
 @tried_in(at_least_once)
@@ -74,7 +78,11 @@ def treats_every_row_alone(attack: Attack, at: Setting) -> None:
         part = at[rows].run(attack)
         for name in ("x_adv", "size", "score", "success", "forwards", "backwards"):
             error = off(getattr(part, name), getattr(whole, name)[rows])
-            require(error < 1e-9, f"{name} of rows {rows.tolist()} differs by {error} from that in the whole batch")
+            require(
+                error < 1e-9,
+                f"{name} of rows {rows.tolist()} differs by {error} from that in the whole batch. Reduce over a row's "
+                "values alone (flatten(1)), and draw from the generator that search is given.",
+            )
 
 
 @tried_in(plainly)
@@ -83,7 +91,7 @@ def answers_the_same_again(attack: Attack, at: Setting) -> None:
     first = at.run(attack)
     with torch.no_grad():
         again = at.run(attack, model=lambda x: at.model(x))
-    require(torch.equal(first.x_adv, again.x_adv), f"results differ by {off(first.x_adv, again.x_adv)}")
+    require(torch.equal(first.x_adv, again.x_adv), f"results differ by {off(first.x_adv, again.x_adv)}. {DRAW}")
 
 
 CONDUCT: list[Check] = [

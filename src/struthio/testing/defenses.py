@@ -70,6 +70,12 @@ def promised(check: Callable[[Tried], None]) -> Promise:
 
     def promise(defense: type[Defense] | Around) -> None:
         around: Around = getattr(defense, "around", defense)
+        if isinstance(around, nn.Module):
+            name = type(around).__name__
+            raise UserError(
+                f"{name} is a module and no Defense. A class of defences is needed, or what puts it around a model: "
+                f"lambda net: nn.Sequential({name}(), net).eval()."
+            )
         net = small_net()
         with torch.random.fork_rng(devices=[]):
             check(Tried(around, net, around(net), small_inputs(ROWS)))

@@ -56,8 +56,9 @@ class Masked:
                 f"{type(self.threat).__name__} adds no change to single values, so none can be kept. Mask a "
                 "ball such as Linf(8/255), or a Patch."
             )
-        if self.mask.dtype != torch.bool:
-            raise UserError(f"the mask is {self.mask.dtype}; bool is needed, set where values may change.")
+        if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
+            given = self.mask.dtype if isinstance(self.mask, Tensor) else f"a {type(self.mask).__name__}"
+            raise UserError(f"the mask is {given}; a tensor of bool is needed, set where values may change.")
         wanted = tuple(x.shape) if self.each else tuple(x.shape[1:])
         try:
             fits = np.broadcast_shapes(self.mask.shape, wanted) == wanted  # torch's would import sympy: a second

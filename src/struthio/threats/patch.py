@@ -45,7 +45,9 @@ class Patch:
         checks.count(self.height, "height")
         checks.count(self._width, "width")
         checks.radius(self.eps, "Patch")
-        if self.place is not None and not (len(self.place) == 2 and min(self.place) >= 0):
+        if self.place is not None and not (
+            len(self.place) == 2 and all(isinstance(edge, int) and edge >= 0 for edge in self.place)
+        ):
             raise UserError(f"place is {self.place!r}; the patch's top and left are needed, counted from 0: (3, 10).")
 
     @property

@@ -50,4 +50,9 @@ def test_without_room_for_a_walk_slopes_get_all(rows):
 def test_walks_take_what_the_others_leave():
     walks = [member for member in st.AutoMinimal().members(2).attacks if isinstance(member, st.BrendelBethge)]
     assert len(walks) >= 10
-    assert not any(isinstance(member, st.BrendelBethge) for member in st.AutoMinimal().members(0).attacks)
+
+
+def test_in_l0_runs_from_noise_take_the_place_of_walks():
+    first, *runs = st.AutoMinimal().members(0).attacks
+    assert isinstance(first, st.SigmaZero)
+    assert [run.noise for run in runs] == [0.5] * 2

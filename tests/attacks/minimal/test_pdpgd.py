@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 import struthio as st
 from struthio.attacks.minimal.proximal import proximal, two_thirds
+from struthio.rows import RowGenerator
 from struthio.testing import small_inputs, small_net
 
 NET, X = small_net(8), small_inputs(6, 8)
@@ -89,7 +90,41 @@ def test_pdpgd_wins_rows_and_targets(p):
         assert goal.success(NET(result.x_adv)).all()
 
 
+class Plateau(torch.nn.Module):
+    """Class 1 where the first two values are both above 1/2; elsewhere slopes lead nowhere."""
+
+    def forward(self, x):
+        over = x.flatten(1)[:, :2].amin(1) - 0.5
+        score = torch.where(over > 0, over, over.detach() * 0 - 1)
+        return torch.stack([-score, score], 1)
+
+
+def test_noise_begins_beside_a_plateau_and_what_needs_no_change_gets_none():
+    x, y = torch.zeros(16, 1, 2, 2).double(), torch.zeros(16).long()
+    y[0] = 1  # is won as it is
+    goal, stuck = st.Untargeted(y), st.PDPGD(steps=20)
+    assert stuck(Plateau(), x, goal, st.L2()).success.tolist() == [True] + [False] * 15
+    for ball in BALLS.values():
+        result = st.PDPGD(steps=20, noise=1.0)(Plateau(), x, goal, ball())
+        assert result.success.sum() > 1
+        assert result.size[0] == 0
+        assert (result.forwards == 1 + 20 + 1 + 1).all(), "at x, the steps, the last, the judge"
+    some = st.PDPGD(steps=20, noise=1.0)(
+        Plateau(), x[4:7], goal[4:7], st.L0(), RowGenerator.seeded(0, torch.arange(4, 7))
+    )
+    whole = st.PDPGD(steps=20, noise=1.0)(Plateau(), x, goal, st.L0())
+    torch.testing.assert_close(some.x_adv, whole.x_adv[4:7])
+
+
 def test_options_are_checked():
-    for wrong in ({"steps": 0}, {"step": 0.0}, {"ratio": 0.0}, {"dual_step": 0.0}, {"smooth": 2.0}, {"inner": 0}):
+    for wrong in (
+        {"steps": 0},
+        {"step": 0.0},
+        {"ratio": 0.0},
+        {"dual_step": 0.0},
+        {"smooth": 2.0},
+        {"noise": 1.5},
+        {"inner": 0},
+    ):
         with pytest.raises(st.UserError):
             st.PDPGD(**wrong)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import struthio as st
-from struthio.attacks.shrink import by_place, cosine, shrink, spread, useful, widest
+from struthio.attacks.places import by_place, spread
+from struthio.attacks.shrink import cosine, shrink, useful, widest
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task
 from struthio.meter import Metered

@@ -28,20 +28,21 @@ def test_a_step_that_would_reach_the_wall_goes_just_past_it(ball):
 
 @pytest.mark.parametrize("ball", [st.L2, st.Linf])
 def test_on_a_straight_model_the_radius_grows_to_the_longest(ball):
-    """All that is promised is gained, so that the steps are .01, .02, .03, .03."""
+    """All that is promised is gained, so that the steps are .01, .02, .03, .03; and then .03, .09, .3, .9."""
     model, x = linear_model(48), small_inputs(6, 4) * 0.2 + 0.4
     with torch.no_grad():
         model.bias += torch.tensor([0, 1e3])
-    attack = TrustRegion(steps=4, radius=0.01, longest=0.03, grow=2.0)
+    attack = TrustRegion(steps=8, radius=0.01, longest=0.03, grow=2.0)
     goal = st.Untargeted(model(x).argmax(1))
-    result = attack(model, x, goal, ball())
+    result = attack(model, x, goal, ball(box=None))
     assert not result.success.any()
-    torch.testing.assert_close(result.size, torch.full_like(result.size, 1.02 * 0.09))
+    steps = [0.01, 0.02, 0.03, 0.03, *(0.03 * 10 ** (late / 2) for late in range(4))]
+    torch.testing.assert_close(result.size, torch.full_like(result.size, 1.02 * sum(steps)))
 
 
 def trust_region(x, y, steps, radius, longest, p):
     """One input at a time: the size of the first win, and infinity where there is none."""
-    dual, at = {2.0: 2.0, math.inf: 1.0}[p], x.clone()
+    dual, at, so_far = {2.0: 2.0, math.inf: 1.0}[p], x.clone(), 0
 
     def wall(at, k):
         at = at.clone().requires_grad_()
@@ -50,17 +51,18 @@ def trust_region(x, y, steps, radius, longest, p):
         return height.detach(), torch.autograd.grad(height, at)[0]
 
     for step in range(steps):
-        if step == 0 or (2 * step >= steps and step % (steps // 10) == 0):
+        late = 2 * step / steps - 1
+        if step == 0 or (late >= 0 and step % (steps // 10) == 0):
             walls = {k: wall(at, k) for k in range(NET(x).shape[1]) if k != y}
             k = min(walls, key=lambda k: -walls[k][0] / norm(walls[k][1], dual))
         height, slope = wall(at, k)
-        way = slope.sign() if p == math.inf else slope / norm(slope, 2)
-        length = min(float(-height / norm(slope, dual)), radius)
-        ahead = at + 1.02 * length * way
+        so_far = slope / norm(slope, 2) + (0.5 * so_far if late >= 0 else 0)
+        way = so_far.sign() if p == math.inf else so_far / norm(so_far, 2)
+        radius = longest * 100**late if late >= 0 else radius
+        ahead = at + 1.02 * min(float(-height / norm(slope, dual)), radius) * way
         ratio = (wall(ahead, k)[0] - height) / ((ahead - at) * slope).sum()
         radius *= 1.2 if ratio > 0.9 else 1 / 1.2 if ratio < 0.5 else 1
-        late = 2 * (step + 1) >= steps
-        radius, at = min(max(radius, longest if late else longest / 100), longest), ahead
+        radius, at = min(max(radius, longest / 100), longest), ahead
         if NET(at).argmax() != y:
             return float(norm(at - x, p))
     return math.inf
@@ -68,13 +70,13 @@ def trust_region(x, y, steps, radius, longest, p):
 
 @pytest.mark.parametrize("p", BALLS)
 def test_agrees_with_the_paper(p):
-    radius, longest = (0.01, 0.05) if p == 2 else (0.001, 0.005)
+    radius, longest = (0.01, 0.015) if p == 2 else (0.001, 0.0015)
     attack = TrustRegion(steps=40, radius=radius, longest=longest, final=0)
     result = attack(NET, X, st.Untargeted(Y), BALLS[p](box=None))
     wanted = [trust_region(X[[row]], int(Y[row]), 40, radius, longest, p) for row in range(len(X))]
     found = torch.where(result.success, result.size, torch.inf)
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=found.dtype), rtol=1e-6, atol=0)
-    assert result.success.any()
+    assert (result.forwards > 20 + 5)[result.success].any(), "some are won well in the second half"
 
 
 class Rugged(torch.nn.Module):
@@ -92,6 +94,12 @@ def test_where_slopes_keep_no_promise_the_wall_is_reached_in_long_steps(ball, lo
     result = TrustRegion(steps=60, radius=0.01, longest=longest)(Rugged(), x, st.Untargeted(y), ball())
     assert result.success.all()
     assert (result.forwards > 30).all(), "while it follows the rule, the steps are too short"
+
+
+def test_no_hardened_digit_is_lost():
+    """Steps of the longest radius to the end, without the way so far, lose six of these eight."""
+    model, (_, x, y) = st.load("zoo:digits-robust"), next(iter(st.load_data("data:digits").batches(8)))
+    assert TrustRegion(steps=100)(model, x, st.Untargeted(y), st.L2()).success.all()
 
 
 class DeadEnd(torch.nn.Module):

@@ -6,8 +6,8 @@ import torch
 import struthio as st
 from struthio import UserError
 from struthio.attacks.climb import changeable
+from struthio.attacks.places import by_place
 from struthio.attacks.queries.few_pixels import FewPixels, _first, _painted
-from struthio.attacks.queries.places import by_place
 from struthio.attacks.task import Task
 from struthio.meter import Metered
 from struthio.rows import RowGenerator

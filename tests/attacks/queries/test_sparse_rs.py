@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import struthio as st
-from struthio.attacks.queries.places import by_place, lots
+from struthio.attacks.places import by_place, lots
 from struthio.attacks.queries.sparse_rs import SparseRS
 from struthio.attacks.task import Task
 from struthio.meter import Metered

@@ -36,10 +36,10 @@ CLASSES = 10  # of FAB, each but one a backward
 class AutoMinimal(Attack):
     """The smallest change in L2, Linf, L1 or L0 of several attacks that share one budget; each row keeps the smallest.
 
-    Some follow slopes from x: ALMA and FAB in L2, FMN and PDPGD in L1, FMN and FAB in Linf, sigma-zero and PDPGD in L0.
-    They are best where slopes lead to the boundary. What remains goes, but for L0, to short walks of Brendel and Bethge
-    along the boundary, each from other noise: they are best where slopes near x vanish or mislead. A last walk goes on
-    from the smallest win; in L0, where there are no walks, changes of it are undone one by one (`undo`).
+    Some follow slopes from x: ALMA and FAB in L2, FMN and PDPGD in L1, FMN and FAB in Linf, sigma-zero in L0. They are
+    best where slopes lead to the boundary. What remains goes to short walks of Brendel and Bethge along the boundary,
+    in L0 to short runs of PDPGD, each from other noise: they are best where slopes near x vanish or mislead. A last
+    walk goes on from the smallest win; in L0 changes of it are undone one by one (`undo`).
 
     Which ones, and their shares, were chosen by the measure of the paper named (AttackBench): the area under the curve
     of success against size, in that of the best of all attacks. On robust digits no member alone comes near it.
@@ -79,7 +79,7 @@ class AutoMinimal(Attack):
             return max(1, int(share * part * self.steps))
 
         if p == 0:
-            return SigmaZero(steps=steps(0.37)), PDPGD(steps=steps(0.62 - UNDOING))
+            return SigmaZero(steps=steps(0.5)), *(PDPGD(steps=steps(0.21), step=0.3, noise=0.5),) * 2
         if p == 1:
             return FMN(steps=steps(0.43)), PDPGD(steps=steps(0.56))
         fab = FAB(steps=max(1, steps(0.9) // (CLASSES - 1)), classes=CLASSES)  # a backward a class: few forwards

@@ -14,7 +14,7 @@ from struthio.attacks.base import Attack
 from struthio.attacks.minimal.boundary_step import boundary_step
 from struthio.attacks.minimal.deepfool import cross
 from struthio.attacks.minimal.walls import offer, room
-from struthio.attacks.queries.places import innermost
+from struthio.attacks.places import innermost
 from struthio.attacks.shrink import norm_of
 from struthio.attacks.task import Task, remaining
 from struthio.attacks.walk import Walk

@@ -15,7 +15,8 @@ from struthio.attacks.minimal.carlini_wagner import TIMES
 from struthio.attacks.minimal.curve import Curve
 from struthio.attacks.minimal.missing import Missing
 from struthio.attacks.minimal.walls import room
-from struthio.attacks.shrink import by_place, inside, spread
+from struthio.attacks.places import by_place, spread
+from struthio.attacks.shrink import inside
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task, narrow, remaining
 from struthio.gradients import Autograd

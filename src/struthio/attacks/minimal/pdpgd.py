@@ -15,6 +15,7 @@ from struthio.attacks.minimal.adam import adam, memory
 from struthio.attacks.minimal.proximal import proximal
 from struthio.attacks.shrink import Seen, inside, norm_of, shrink
 from struthio.attacks.task import Task
+from struthio.attacks.walk import span
 from struthio.gradients import Autograd
 from struthio.losses import Margin
 from struthio.meter import Metered
@@ -35,6 +36,8 @@ class PDGD(Attack):
         ratio: the first ratio between the weights of the length and of the margin.
         dual_step: the first step of the dual variable; it falls to a tenth along a line.
         smooth: the share of the old weights kept in their running mean.
+        noise: how far the way begins from x to uniform noise between the limits, as a share; 0, as in the paper, at x.
+            Several ways from other noise find what one from x does not where slopes near x mislead.
         loss: what is increased; 0 where a row is on the boundary.
         gradient: how the slope is found.
     """
@@ -47,6 +50,7 @@ class PDGD(Attack):
     ratio: float = 0.01
     dual_step: float = 0.1
     smooth: float = 0.9
+    noise: float = 0.0
     loss: Loss = field(default_factory=Margin)
     gradient: Gradient = field(default_factory=Autograd)
 
@@ -56,12 +60,21 @@ class PDGD(Attack):
         checks.share(self.ratio, "ratio")
         checks.positive(self.dual_step, "dual_step")
         checks.share(self.smooth, "smooth")
+        checks.gate(self.noise, "noise")
 
     def search(self, model: Metered, x: Tensor, goal: Goal, threat: Threat, generator: RowGenerator) -> Tensor:
         """The smallest win of all steps."""
+        begin = self._begin(x, threat, generator) if self.noise else None
         return shrink(
-            model, x, goal, threat, generator, steps=self.steps, rule=self, loss=self.loss, gradient=self.gradient
-        )
+            model, x, goal, threat, generator,
+            steps=self.steps, rule=self, loss=self.loss, gradient=self.gradient, start=begin,
+        )  # fmt: skip
+
+    def _begin(self, x: Tensor, threat: Threat, generator: RowGenerator) -> Tensor:
+        """The change that leads part of the way to noise."""
+        low, high = span(threat, x)
+        noise = low + generator.uniform(x.shape[1:], x.dtype) * (high - low)
+        return threat.at(math.inf).project(x, self.noise * (noise - x))
 
     def start(self, task: Task, z: Tensor) -> State:
         """No momentum, and the first weights."""

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from struthio.attacks.shrink import by_place, spread
+from struthio.attacks.places import by_place, spread
 from struthio.rows import norm, per_row
 from struthio.types import Threat
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.minimal.adam import adam, memory
-from struthio.attacks.shrink import Seen, by_place, cosine, inside, shrink, spread
+from struthio.attacks.places import by_place, spread
+from struthio.attacks.shrink import Seen, cosine, inside, shrink
 from struthio.attacks.task import Task
 from struthio.gradients import Autograd
 from struthio.losses import Margin

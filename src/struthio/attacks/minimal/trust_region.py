@@ -22,6 +22,8 @@ from struthio.types import Goal, Threat
 LONGEST = {2.0: 0.05, math.inf: 0.01}  # by norm
 GOOD, BAD = 0.9, 0.5  # shares of the promised gain, above and below which the radius changes
 TURNS = 10  # in the second half, the class is chosen anew after every tenth of the steps
+FARTHER = 100  # by how much the longest radius has grown in the end
+KEPT = 0.5  # in the second half, the share of the way so far that goes into the next step
 PAST = 1.02  # by how much a step that would reach the wall is lengthened, to cross it
 
 
@@ -30,11 +32,13 @@ class TrustRegion(Attack):
     """A small change in L2 or Linf: steps up the slope between two classes, each within a radius that is trusted.
 
     Which class is led to is settled once, on the input: that of the nearest wall. A step that gains nearly what its
-    slope promised enlarges the radius, one that gains little reduces it (TR Adap). A row that is won is done. One that
-    is not after half of the steps goes on with the longest radius: where the slope keeps its promises nowhere, as on
-    hardened networks, the rule would leave it with the shortest, and no number of steps would lead to the wall. From
-    then on the class is chosen anew, too, after every tenth of the steps: the slope to the first may lead to a place
-    from which no way goes on. As published, the first is kept.
+    slope promised enlarges the radius, one that gains little reduces it (TR Adap). A row that is won is done.
+
+    One that is not after half of the steps would be lost as published. On hardened networks slopes keep their promises
+    nowhere, so that the rule arrives at the shortest radius, and they lead to and fro across ravines of that width,
+    hardly ever along. From then on the radius grows from the longest, hundredfold in the end; each step keeps half of
+    the way so far, in which what goes to and fro cancels; and the class is chosen anew after every tenth of the steps.
+    With `adaptive=False` the radius alone stays as it is.
 
     Args:
         steps: how many; the authors' programs take 2,000 and 5,000.
@@ -74,32 +78,40 @@ class TrustRegion(Attack):
         found, z = Smallest(x), threat.zero(x)
         walls = look(task, z, self.classes - 1)
         won, (classes, height, slope, need) = offer(found, task, z, walls.outputs), _nearest(task, walls)
-        radius = torch.full_like(need, self.radius)
+        radius, way = torch.full_like(need, self.radius), torch.zeros_like(z)
         for step in range(self.steps):
             stay = remaining(won)
             if not len(stay):
                 break
             task, z, height, slope = task[stay], z[stay], height[stay], slope[stay]
-            need, radius, classes = need[stay], radius[stay], classes[stay]
-            if 2 * step >= self.steps and step % max(1, self.steps // TURNS) == 0:
+            need, radius, classes, way = need[stay], radius[stay], classes[stay], way[stay]
+            late = 2 * step / self.steps - 1  # from 0 in the middle to nearly 1
+            if late >= 0 and step % max(1, self.steps // TURNS) == 0:
                 classes, height, slope, need = _nearest(task, look(task, z, self.classes - 1))
-            ahead, promised = _step(task, z, slope, need, radius)
+            radius = self._farther(radius, late, norm_of(task))
+            way = _onward(task, z, slope, way if late >= 0 else torch.zeros_like(way))
+            ahead, promised = _step(task, z, slope, way, need, radius)
             there = look(task, ahead, None if walls.classes is None else classes)
             won = offer(found, task, ahead, there.outputs)
-            ratio = (there.heights[:, 0] - height) / promised
-            radius = self._trusted(radius, ratio, norm_of(task), late=2 * (step + 1) >= self.steps)
+            radius = self._trusted(radius, (there.heights[:, 0] - height) / promised, norm_of(task))
             z, height, slope, need = ahead, there.heights[:, 0], there.slopes[:, 0], there.need(x.dtype)[:, 0]
         approach(whole, found, self.final)
         return found.inside(x, threat)
 
-    def _trusted(self, radius: Tensor, ratio: Tensor, p: float, late: bool) -> Tensor:
+    def _trusted(self, radius: Tensor, ratio: Tensor, p: float) -> Tensor:
         """The next radius, after a step that gained this share of what it promised."""
         if not self.adaptive:
             return radius
         factor = torch.where(ratio > GOOD, self.grow, torch.where(ratio < BAD, 1 / self.grow, 1.0))
-        longest = LONGEST[p] if self.longest is None else self.longest
-        shortest = longest if late else longest / 100
-        return (radius * factor.to(radius.dtype)).clamp(shortest, longest)
+        longest = self._longest(p)
+        return (radius * factor.to(radius.dtype)).clamp(longest / 100, longest)
+
+    def _farther(self, radius: Tensor, late: float, p: float) -> Tensor:
+        """The radius, which in the second half, of which the share `late` is over, grows whatever the steps gain."""
+        return torch.full_like(radius, self._longest(p) * FARTHER**late) if self.adaptive and late >= 0 else radius
+
+    def _longest(self, p: float) -> float:
+        return LONGEST[p] if self.longest is None else self.longest
 
 
 def _nearest(task: Task, walls: Walls) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -114,11 +126,16 @@ def _of(values: Tensor, place: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device), place[:, 0]]
 
 
-def _step(task: Task, z: Tensor, slope: Tensor, need: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+def _onward(task: Task, z: Tensor, slope: Tensor, way: Tensor) -> Tensor:
+    """Where to go: up the slope, at Euclidean length 1, with a part of the way so far, and not out of the limits."""
+    slope = useful(task, z, slope)
+    return useful(task, z, slope / per_row(norm(slope, 2).clamp(min=1e-12), z) + KEPT * way)
+
+
+def _step(task: Task, z: Tensor, slope: Tensor, way: Tensor, need: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """The step that gains most within the radius, or reaches the wall; and what it promises to gain, [n]."""
     p = norm_of(task)
-    slope = useful(task, z, slope)
-    steep = norm(slope, DUAL[p]).clamp(min=1e-12)
-    way = slope.sign() if p == math.inf else slope / per_row(steep, z)
+    steep = norm(useful(task, z, slope), DUAL[p]).clamp(min=1e-12)
+    way = way.sign() if p == math.inf else way / per_row(norm(way, 2).clamp(min=1e-12), z)
     ahead = inside(task, z + per_row(PAST * torch.minimum(need / steep, radius), z) * way)
     return ahead, ((ahead - z) * slope).flatten(1).sum(1).clamp(min=1e-30)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from struthio.attacks.shrink import by_place, inside, spread
+from struthio.attacks.places import by_place, spread
+from struthio.attacks.shrink import inside
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task
 from struthio.gradients import Autograd

@@ -11,8 +11,9 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.minimal.walls import FAR, room
+from struthio.attacks.places import by_place, spread
 from struthio.attacks.queries.crowd import at_once, foremost, look
-from struthio.attacks.shrink import by_place, spread, widest
+from struthio.attacks.shrink import widest
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task
 from struthio.gradients import Autograd

@@ -15,8 +15,8 @@ from struthio.attacks.ascend import check_finite
 from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
 from struthio.attacks.climb import payable
+from struthio.attacks.places import changes_values
 from struthio.attacks.queries.crowd import ask, difference
-from struthio.attacks.queries.places import changes_values
 from struthio.attacks.queries.windows import as_pictures
 from struthio.attacks.task import Task
 from struthio.losses import CrossEntropy

@@ -14,8 +14,8 @@ from struthio.attacks.ascend import check_finite
 from struthio.attacks.base import Attack
 from struthio.attacks.best import Best
 from struthio.attacks.climb import changeable, payable
+from struthio.attacks.places import by_place, changes_values, innermost, limits
 from struthio.attacks.queries.crowd import ask, at_once
-from struthio.attacks.queries.places import by_place, changes_values, innermost, limits
 from struthio.attacks.task import Task
 from struthio.checks import UserError
 from struthio.losses import Margin

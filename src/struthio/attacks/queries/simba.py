@@ -12,7 +12,7 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import changeable, climb
-from struthio.attacks.queries.places import changes_values
+from struthio.attacks.places import changes_values
 from struthio.attacks.queries.windows import as_pictures
 from struthio.attacks.task import Task
 from struthio.losses import Margin

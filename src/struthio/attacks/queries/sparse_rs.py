@@ -12,7 +12,7 @@ from struthio import checks
 from struthio.attacks.ascend import check_finite
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import changeable, climb
-from struthio.attacks.queries.places import by_place, changes_values, limits, lots
+from struthio.attacks.places import by_place, changes_values, limits, lots
 from struthio.attacks.task import Task
 from struthio.losses import Margin
 from struthio.meter import Metered

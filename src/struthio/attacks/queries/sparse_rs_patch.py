@@ -13,7 +13,7 @@ from struthio import checks
 from struthio.attacks.ascend import check_finite
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import changeable, climb
-from struthio.attacks.queries.places import innermost, limits
+from struthio.attacks.places import innermost, limits
 from struthio.attacks.queries.square import HALVINGS
 from struthio.attacks.task import Task
 from struthio.checks import UserError

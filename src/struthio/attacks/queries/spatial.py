@@ -11,7 +11,7 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import payable
-from struthio.attacks.queries.places import innermost
+from struthio.attacks.places import innermost
 from struthio.attacks.task import Task
 from struthio.checks import UserError
 from struthio.meter import Metered

@@ -12,7 +12,7 @@ from struthio import checks
 from struthio.attacks.ascend import check_finite
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import climb
-from struthio.attacks.queries.places import changes_values
+from struthio.attacks.places import changes_values
 from struthio.attacks.queries.windows import as_pictures, pyramids, sides, signs, window, windows
 from struthio.attacks.task import Task
 from struthio.losses import Margin

@@ -11,8 +11,8 @@ from torch import Tensor
 from struthio import checks
 from struthio.attacks.base import Attack
 from struthio.attacks.climb import changeable, payable
+from struthio.attacks.places import changes_values
 from struthio.attacks.queries.crowd import at_once, difference, foremost, look
-from struthio.attacks.queries.places import changes_values
 from struthio.attacks.smallest import Smallest
 from struthio.attacks.task import Task, narrow
 from struthio.checks import UserError

@@ -37,6 +37,11 @@ def by_place(threat: Threat, values: Tensor) -> Tensor:
     return values.flatten(2) if isinstance(ball, L0) and ball.unit == "pixel" else values.flatten(1)[:, None]
 
 
+def spread(places: Tensor, z: Tensor) -> Tensor:
+    """One number a place, [n, places], in a shape that fits z."""
+    return places.reshape(z.shape if places[0].numel() == z[0].numel() else (len(z), 1, *z.shape[2:]))
+
+
 def lots(lot: Tensor, among: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """The `count` [n, 1] places with the smallest lots among those allowed, in the order of their lots.
 
