@@ -19,7 +19,8 @@ HEAD = """# The attacks
 Written by `make docs` from `src/struthio/attacks/registry.py`. `struthio show NAME` prints the options of one.
 
 **cost** is what a row costs with default options, forwards + backwards, measured by `python docs/costs.py` on eight
-digits of `zoo:digits-robust` in the first norm named; rows that are won early cost less. Blank: not measured yet.
+digits of `zoo:digits-robust`, two where that is dear, in the first norm named; rows that are won early cost less.
+Blank: not measured yet.
 """
 GROUPS = {
     "Inside a radius, from gradients": (
@@ -91,7 +92,8 @@ their own are trained first: `struthio show NAME` says how.
 DETECTORS_USE = """
 `detector.fit(net, x, y)`, with adversarial rows where it is taught by example, then
 `detector.calibrate(x_held, fpr=0.05)`. `st.Guarded(net, detector)` answers as the network does and abstains where the
-detector flags a row; an audit of it attacks both at once (`st.Evade`).
+detector flags a row; an audit of it attacks both at once (`st.Evade`). What was learnt is kept by
+`detector.save(path)` and `detector.load(path, net)`, and by the state dict of the guarded model.
 """
 RECIPES_USE = """
 `struthio harden RECIPE.toml`: see [harden.md](harden.md).
