@@ -108,7 +108,7 @@ def main() -> None:
     wanted.output.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore")
     cases: dict[str, Case] = {}
-    terms = {"machine": facts(wanted.device), "quick": wanted.quick, "clock": table.CLOCKS[wanted.device.type == "cpu"]}
+    terms = {"machine": facts(wanted.device), "quick": wanted.quick}
     rows = kept(wanted.output / "attacks.json", terms)
     with Progress(console=Console(stderr=True)) as progress:
         overall, step = progress.add_task("all", total=len(pairs)), progress.add_task("")
@@ -122,7 +122,7 @@ def main() -> None:
             lines = measure(case, task, 1 if wanted.quick else TURNS, progress, step)
             rows[f"{name}/{attack}"] = {
                 "case": case.name, "note": case.note, "rows": len(case.x), "attack": attack, "eps": eps,
-                "steps": steps, "tools": lines,
+                "steps": steps, "clock": table.CLOCKS[wanted.device.type == "cpu"], "tools": lines,
             }  # fmt: skip
             ordered = [rows[key] for key in map("/".join, chosen(None)) if key in rows]
             everything = {**terms, "rows": ordered}

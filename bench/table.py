@@ -10,8 +10,8 @@ Written by `python -m bench.run -o bench/results`. Every tool gets the same rows
 same radius, steps and step length, and all rows in one batch. All take turns in one process, the more the shorter a
 turn is; the least time counts.
 
-* **seconds**: {clock},
-  until it is known which rows are won. A tool that returns inputs only gets one forward more for that.
+* **seconds**: until it is known which rows are won. A tool that returns inputs only gets one forward more for that.
+  They are those that the process computed, so that whatever else the machine does counts little, or those of the wall.
 * **x floor**: those seconds as a multiple of the floor's, which is the same number of forwards and input gradients with
   nothing around them, and one forward for the verdict. **unjudged**: the same multiple before any verdict; a tool that
   gives its verdict by itself cannot leave it out.
@@ -22,7 +22,7 @@ turn is; the least time counts.
 
 """
 
-CLOCKS = ("of the wall", "of computing by the process, so that whatever else the machine does counts little")
+CLOCKS = ("of the wall", "of computing")  # by a device's kind: a GPU, a processor
 
 COLUMNS = """\
 | tool | seconds | x floor | unjudged | success | forwards | backwards |
@@ -34,15 +34,15 @@ def markdown(everything: dict[str, Any]) -> str:
     """The whole page."""
     facts = ", ".join(f"{name} {value}" for name, value in everything["machine"].items())
     warning = "**A quick run: too few rows and turns to compare anything.**\n\n" if everything["quick"] else ""
-    head = HEAD.format(clock=everything["clock"]) + warning + facts + ".\n"
-    return head + "".join(_section(row) for row in everything["rows"])
+    return HEAD + warning + facts + ".\n" + "".join(_section(row) for row in everything["rows"])
 
 
 def _section(row: dict[str, Any]) -> str:
     title = f"\n## {row['case']}: {row['attack']}, {row['steps']} steps, {row['rows']} rows, eps {row['eps']:.4g}\n\n"
     floor = row["tools"]["floor"]
     note = (
-        f"{row['note']}. The floor's slowest turn took {floor['slowest'] / floor['seconds']:.2f} times its fastest.\n\n"
+        f"{row['note']}. Seconds {row['clock']}. The floor's slowest turn took "
+        f"{floor['slowest'] / floor['seconds']:.2f} times its fastest.\n\n"
     )
     lines = "".join(_line(name, line) for name, line in row["tools"].items())
     return title + note + COLUMNS + lines
