@@ -1,6 +1,7 @@
 """`struthio universal`: one change, found on the first rows and judged on the others."""
 
 import json
+import signal
 
 import pytest
 import torch
@@ -60,8 +61,16 @@ def colours():
 """
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("at", [1, 2])
-def test_ctrl_c_keeps_what_was_found(universal, models, tmp_path, at):
+def test_ctrl_c_keeps_what_was_found(universal, models, tmp_path, heard, at):
     """One slope a pass: in the second blue is up already, in the first nothing is there yet."""
     models.write_text(INTERRUPTED.replace("AT", str(at)))
     said = universal("-o", tmp_path / "kept")
