@@ -149,3 +149,10 @@ def test_rounding_is_looked_for_where_an_attack_may_go():
     assert 0 < float(found.lower) < 5e-4
     assert not bool(found.certified)
     assert bool(certify(Far(), x, torch.tensor([0]), st.Linf(0.12)).certified)
+
+
+def test_a_compiled_or_prepared_model_is_bounded_as_it_was_given():
+    net, x, y = Between(torch.relu).eval(), torch.tensor([[0.3, 0.6]]), torch.tensor([0])
+    wanted = certify(net, x, y, st.Linf(0.01)).lower
+    for made in (torch.compile(net), st.prepare(net, x)):
+        assert torch.equal(certify(made, x, y, st.Linf(0.01)).lower, wanted)

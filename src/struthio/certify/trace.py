@@ -55,7 +55,8 @@ def live(model: Model, x: Tensor) -> Callable[[], Network]:
 
 
 def _followed(model: Model, x: Tensor, *near: Tensor) -> tuple[fx.GraphModule, Network]:
-    model = getattr(model, "original", model)  # what a prepared copy was made of
+    model = getattr(model, "original", model)  # what a prepared copy was made of,
+    model = getattr(model, "_orig_mod", model)  # and what torch.compile was given
     mode(model)
     random = [name or type(model).__name__ for name, part in _parts(model) if getattr(part, "random", False) is True]
     if random:
