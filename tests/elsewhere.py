@@ -105,7 +105,7 @@ def _run(func, args, kwargs):
     if not away:
         return out
     known = {id(part.inner): part for part in given if isinstance(part, Away)}  # what was changed in place
-    return tree_map(lambda part: known.get(id(part)) if id(part) in known else _wrapped(part), out)
+    return tree_map(lambda part: known[id(part)] if id(part) in known else _wrapped(part), out)
 
 
 def _goes_away(func, args, kwargs, given):

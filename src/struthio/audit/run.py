@@ -15,7 +15,7 @@ from torch import Tensor
 from struthio.audit.job import Job, agreed
 from struthio.audit.last_look import look_again
 from struthio.audit.repair.stand_ins import Instead
-from struthio.audit.same import ROWS, refuse_another
+from struthio.audit.same import ROWS, refuse_another_model
 from struthio.audit.scale import expect
 from struthio.audit.store import Store
 from struthio.audit.summary import Audit, summarise
@@ -101,7 +101,7 @@ def audit(
     with _folder(folder) as place, Store.open(place, job.description(name)) as store:
         models = {"model": job.model, **{f"surrogate {name}": other for name, other in job.surrogates.items()}}
         ids, x, _ = next(job.data.batches(ROWS, 0, min(ROWS, job.rows)))
-        refuse_another(models, ids, x.to(job.device), job.seed, store)
+        refuse_another_model(models, ids, x.to(job.device), job.seed, store)
         store.note("class names", list(job.data.class_names or getattr(model, "class_names", None) or ()))
         for text, threat in job.threats.items():
             _one_threat(job, store, text, threat, workers, tell)

@@ -31,7 +31,7 @@ class Notes(Protocol):
     def noted(self, key: str, default: Any = None) -> Any: ...  # noqa: D102
 
 
-def refuse_another(models: Mapping[str, Model], ids: Tensor, x: Tensor, seed: int, notes: Notes) -> None:
+def refuse_another_model(models: Mapping[str, Model], ids: Tensor, x: Tensor, seed: int, notes: Notes) -> None:
     """Keep the answers of each model, by its name, to the first rows, or compare them with those that were kept.
 
     Nothing can be told of a model that fails on these rows, or that answers them in two ways though the global random

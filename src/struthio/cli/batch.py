@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from struthio.attacks.base import Attack
 from struthio.attacks.stream import Aim, Attacked, Batch, aim, stream
 from struthio.attacks.via import Via
-from struthio.audit.same import ROWS, refuse_another
+from struthio.audit.same import ROWS, refuse_another_model
 from struthio.checks import UserError, positive
 from struthio.cli import batch_words, terminal
 from struthio.cli.attack import Options
 from struthio.cli.classes import find_class
-from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, doubt_naive, load_network, through
+from struthio.cli.network import agreed, chosen_attack, chosen_threat, device, load_network, through
 from struthio.cli.remote import agreed_endpoint, endpoint_of, rows_to_attack, said_classes
 from struthio.cli.saving import Saving, columns_of
 from struthio.cli.tally import Columns, Tally
@@ -164,7 +164,7 @@ def _job(options: Options, stack: ExitStack) -> Job:
         if saving:
             sources = {"--via": attack.source} if isinstance(attack, Via) else {}
             ids, first, _ = next(data.batches(ROWS))
-            refuse_another({"--model": model, **sources}, ids, first.to(x.device), options.seed, saving.journal)
+            refuse_another_model({"--model": model, **sources}, ids, first.to(x.device), options.seed, saving.journal)
             _tell_of_earlier(saving, stop)
         model = agreed(model, x, labels)
     if labels is None:
@@ -172,7 +172,7 @@ def _job(options: Options, stack: ExitStack) -> Job:
     if abstains(model):
         terminal.note("the model may abstain: an input counts only where it is wrong and not flagged.")
     if options.via is None:
-        doubt_naive(model, attack, x)
+        batch_words.doubt_naive(model, attack, x)
     at_once = options.request_size if isinstance(model, Endpoint) else ROWS_AT_ONCE  # more would only be kept later
     size = options.batch_size or max(1, min(at_once, VALUES // x[0].numel()))
     searched = options.via is None and not isinstance(model, Endpoint)  # a model asked once needs no preparing

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from struthio._version import __version__
 from struthio.attacks.via import Via
+from struthio.audit.doubts.answers import differ
 from struthio.cli import terminal
 from struthio.cli.saving import ROWS
 from struthio.cli.tally import Tally
 from struthio.data.numbering import in_words, renumbered
 from struthio.describe import describe
 from struthio.goals import abstains
-from struthio.models import Endpoint, Prepared, fingerprint
+from struthio.meter import ask
+from struthio.models import Endpoint, Prepared, declared, declared_random, fingerprint
 from struthio.report import table
 from struthio.report.numbers import seconds_text, share_text, size_text
 
@@ -40,6 +43,28 @@ def doubt(tally: Tally, names: Sequence[str] | None) -> None:
             f"the model is right on only {tally.correct} of {tally.rows} clean rows. Do data and model number their "
             "classes alike, and does the model hold its own normalisation?"
         )
+
+
+def doubt_naive(model: nn.Module, attack: Attack, x: Tensor) -> None:
+    """Say so where the model is to be attacked otherwise, by what its parts declare or by its answers to x twice."""
+    hides = bool(declared(model)) and attack.access == "gradients"
+    said = ["a stand-in for its gradient"] * hides + ["that it is random"] * declared_random(model)
+    if said:
+        terminal.note(
+            f"a part of the model declares {' and '.join(said)}, which this attack does not use: what it leaves "
+            "standing says little about robustness. struthio audit attacks such a model as it should be."
+        )
+    elif _changes_its_mind(model, x):
+        terminal.note(
+            "the model answers the same inputs otherwise when it is asked again: what this attack leaves standing says "
+            "little about robustness. struthio audit attacks the average over its chance."
+        )
+
+
+@torch.no_grad()
+def _changes_its_mind(model: nn.Module, x: Tensor) -> bool:
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        return differ(ask(model, x), ask(model, x))
 
 
 def about(options: Options, attack: Attack, threat: Threat, model: Model) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from struthio.cli import terminal
 from struthio.cli.attack import Options
 from struthio.cli.options import make_attack, put_around
 from struthio.losses import Logit
-from struthio.meter import ask
-from struthio.models import LogitEnsemble, Logits, check_contract, declared, declared_random, load
+from struthio.models import LogitEnsemble, Logits, check_contract, load
 from struthio.models.contract import looks_like_probabilities
 from struthio.threats import Levels, threat
 from struthio.types import Threat
@@ -61,28 +60,6 @@ def agreed(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> nn.Modu
     for name in ("input_size", "class_names"):
         setattr(wrapped, name, getattr(model, name, None))
     return wrapped
-
-
-def doubt_naive(model: nn.Module, attack: Attack, x: Tensor) -> None:
-    """Say so where the model is to be attacked otherwise, by what its parts declare or by its answers to x twice."""
-    hides = bool(declared(model)) and attack.access == "gradients"
-    said = ["a stand-in for its gradient"] * hides + ["that it is random"] * declared_random(model)
-    if said:
-        terminal.note(
-            f"a part of the model declares {' and '.join(said)}, which this attack does not use: what it leaves "
-            "standing says little about robustness. struthio audit attacks such a model as it should be."
-        )
-    elif _changes_its_mind(model, x):
-        terminal.note(
-            "the model answers the same inputs otherwise when it is asked again: what this attack leaves standing says "
-            "little about robustness. struthio audit attacks the average over its chance."
-        )
-
-
-@torch.no_grad()
-def _changes_its_mind(model: nn.Module, x: Tensor) -> bool:
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-        return not torch.allclose(ask(model, x), ask(model, x), rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def chosen_attack(options: Options, **given: object) -> Attack:

@@ -127,9 +127,14 @@ class Endpoint(nn.Module):
         return self.memory.unsure
 
     @property
+    def unsent(self) -> int | None:
+        """How many inputs may still be sent, or None where there is no limit."""
+        return None if self.budget is None else self.budget - self.asked
+
+    @property
     def left(self) -> int | None:
         """How many inputs rows may still have answered, or None where there is no limit: sent, or paid for already."""
-        return None if self.budget is None else self.budget - self.asked + len(self.memory.unpaid)
+        return None if self.unsent is None else self.unsent + len(self.memory.unpaid)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -181,7 +186,7 @@ class Endpoint(nn.Module):
             places = [place for place in places if self.cost[place] < most[place]]
             if not places:
                 return {}
-            if self.budget is not None and self.budget - self.asked < len(places):
+            if self.unsent is not None and self.unsent < len(places):
                 raise BudgetSpent(self._too_few(len(places)) + reason)
             self._pace()
             self.memory.about_to_send(len(places))
@@ -211,7 +216,7 @@ class Endpoint(nn.Module):
     def _too_few(self, wanted: int) -> str:
         return (
             f"the budget of {self.budget} for {self.line.shown} does not pay for the next question: {wanted} inputs, "
-            f"of which {(self.budget or 0) - self.asked} may be sent."
+            f"of which {self.unsent} may be sent."
         )
 
     def _pace(self) -> None:

@@ -79,8 +79,8 @@ def randomness(probe: Probe) -> Iterator[Doubt]:
     alone = few.clean
     if (
         declared_random(probe.model)
-        or _differ(probe.clean, probe.ask(probe.x, 1))
-        or any(_differ(alone, few.ask(few.x, draw)) for draw in range(1, DRAWS))
+        or differ(probe.clean, probe.ask(probe.x, 1))
+        or any(differ(alone, few.ask(few.x, draw)) for draw in range(1, DRAWS))
     ):
         answers = torch.stack([probe.clean, *(probe.ask(probe.x, draw) for draw in range(1, DRAWS))])
         moved = apart(answers, answers[:1]).amax(0)
@@ -107,7 +107,7 @@ def randomness(probe: Probe) -> Iterator[Doubt]:
 
 def _elsewhere(probe: Probe) -> str:
     """What has to be said of chance that no seed reaches."""
-    if not _differ(probe.clean, probe.ask(probe.x)):
+    if not differ(probe.clean, probe.ask(probe.x)):
         return ""
     return (
         " No seed repeats it: it does not come from the global random numbers of torch, NumPy or Python. So no figure "
@@ -115,7 +115,8 @@ def _elsewhere(probe: Probe) -> str:
     )
 
 
-def _differ(answers: Tensor, others: Tensor) -> bool:
+def differ(answers: Tensor, others: Tensor) -> bool:
+    """Whether some row's scores [n, classes] are further apart than rounding puts them."""
     return bool((apart(answers, others) > ROUNDING).any())
 
 
